@@ -1,0 +1,134 @@
+package pvd
+
+import (
+	"net"
+	"net/netip"
+	"slices"
+)
+
+// A Config says what a PvD consists of when a person or a program decides it, rather
+// than the network. Only Links is required. The zero value of every other field means
+// that the PvD does not have it, and what a PvD does not have is an error for those who
+// need it: there is no fallback.
+//
+// A Config is a value: it is copied when it is handed over, and changing it later
+// changes nothing.
+type Config struct {
+	// ID makes the PvD explicit. Empty: implicit.
+	ID ID
+
+	// Name is how people see the PvD in logs, captures and errors. Empty: the ID, or
+	// else the Ref's string. It should be unique; nothing depends on it.
+	Name string
+
+	// Links names the links that the PvD has an interface on, in order of preference.
+	Links []string
+
+	// Addresses are the PvD's own unicast addresses.
+	Addresses []Address
+
+	// Routes are the PvD's routes beyond the on-link prefixes of Addresses.
+	Routes []Route
+
+	// Neighbors are fixed entries of the neighbour table. Where two PvDs hold the same
+	// address on one Ethernet link, the hardware addresses given here tell whose frame
+	// is whose.
+	Neighbors []Neighbor
+
+	// DNS says whom to ask for names.
+	DNS DNS
+
+	// MTU in octets of the PvD's packets, between 576 (1280 where there is IPv6) and
+	// 65535. 0: each link's own. A value above a link's own is cut to that.
+	MTU int
+}
+
+// An Address is a unicast address with the length of its on-link prefix.
+type Address struct {
+	// Prefix holds the address itself, not its network: 192.168.1.2/24. A full-length
+	// prefix makes nothing else on-link.
+	Prefix netip.Prefix
+
+	// Link names the link that the address is on. Empty: the PvD's first link.
+	Link string
+}
+
+// A Route leads from a PvD to a destination.
+type Route struct {
+	// To is the destination prefix. 0.0.0.0/0 and ::/0 are default routes.
+	To netip.Prefix
+
+	// Via is the router, an address on Link. The zero Addr makes To on-link.
+	Via netip.Addr
+
+	// Link names the link the route leaves by. Empty: the link that has Via on one of
+	// its prefixes, else the PvD's first link.
+	Link string
+
+	// Preference is the router preference of RFC 4191: the first tie-breaker among
+	// routes to the same prefix.
+	Preference Preference
+
+	// Metric is the second tie-breaker: the lower one wins.
+	Metric uint32
+}
+
+// A Preference is a router preference of RFC 4191 section 2.1.
+type Preference int8
+
+// The preferences of RFC 4191, which are ordered.
+const (
+	Low    Preference = -1
+	Medium Preference = 0
+	High   Preference = 1
+)
+
+// String returns "low", "medium" or "high".
+func (p Preference) String() string {
+	switch {
+	case p < Medium:
+		return "low"
+	case p > Medium:
+		return "high"
+	}
+	return "medium"
+}
+
+// A Neighbor is a fixed pair of network address and hardware address.
+type Neighbor struct {
+	Addr netip.Addr
+	MAC  net.HardwareAddr // six octets
+	Link string           // empty: the PvD's first link
+}
+
+// DNS is a PvD's view of the domain name system.
+type DNS struct {
+	// Servers are asked in order. A link-local address carries the link's name as its
+	// zone.
+	Servers []netip.AddrPort
+
+	// Search is tried in order for names with fewer dots than one.
+	Search []string
+}
+
+// Clone returns a copy of c that shares no memory with it.
+func (c Config) Clone() Config {
+	c.Links = slices.Clone(c.Links)
+	c.Addresses = slices.Clone(c.Addresses)
+	c.Routes = slices.Clone(c.Routes)
+	c.Neighbors = cloneNeighbors(c.Neighbors)
+	c.DNS = c.DNS.clone()
+	return c
+}
+
+func (d DNS) clone() DNS {
+	return DNS{Servers: slices.Clone(d.Servers), Search: slices.Clone(d.Search)}
+}
+
+func cloneNeighbors(ns []Neighbor) []Neighbor {
+	ns = slices.Clone(ns)
+	for i := range ns {
+		ns[i].MAC = slices.Clone(ns[i].MAC)
+	}
+	return ns
+}

@@ -1,0 +1,5 @@
+package pvd
+
+import "syscall"
+
+func isENONET(err error) bool { return err == syscall.ENONET }
