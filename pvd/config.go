@@ -65,6 +65,12 @@ type Route struct {
 	// its prefixes, else the PvD's first link.
 	Link string
 
+	// From limits the route to packets from sources in this prefix, as a router has it
+	// that only forwards what it gave the addresses for (RFC 8028, RFC 2827). The zero
+	// Prefix: any source. Of two routes to the same destination, the one whose From
+	// holds the source goes before the one for any source.
+	From netip.Prefix
+
 	// Preference is the router preference of RFC 4191: the first tie-breaker among
 	// routes to the same prefix.
 	Preference Preference
@@ -131,4 +137,45 @@ func cloneNeighbors(ns []Neighbor) []Neighbor {
 		ns[i].MAC = slices.Clone(ns[i].MAC)
 	}
 	return ns
+}
+
+// Describe makes b what c says, with every Link field filled in. Addresses that are new
+// begin as [Tentative]; the others keep their state. c must be valid.
+func (c Config) Describe(b *Builder) {
+	b.SetID(c.ID)
+	b.SetName(c.Name)
+	Links.Set(b, c.Links)
+	Addresses.Set(b, c.addressInfos(b))
+	routes := slices.Clone(c.Routes)
+	for i, r := range routes {
+		routes[i].Link = c.LinkOfRoute(r)
+		routes[i].Via = r.Via.WithZone("")
+	}
+	Routes.Set(b, routes)
+	neighbors := cloneNeighbors(c.Neighbors)
+	for i, n := range neighbors {
+		neighbors[i].Link = c.LinkOf(n.Link)
+	}
+	Neighbors.Set(b, neighbors)
+	DNSServers.Set(b, c.DNS.Servers)
+	DNSSearch.Set(b, c.DNS.Search)
+	MTU.Clear(b)
+	if c.MTU != 0 {
+		MTU.Set(b, c.MTU)
+	}
+}
+
+func (c Config) addressInfos(b *Builder) []AddressInfo {
+	states := make(map[Address]AddressState)
+	if had, ok := b.elems[Addresses.base].([]AddressInfo); ok {
+		for _, a := range had {
+			states[a.Address] = a.State
+		}
+	}
+	infos := make([]AddressInfo, len(c.Addresses))
+	for i, a := range c.Addresses {
+		a.Link = c.LinkOf(a.Link)
+		infos[i] = AddressInfo{Address: a, State: states[a]}
+	}
+	return infos
 }

@@ -1,0 +1,72 @@
+package pvd
+
+import "net/netip"
+
+// A Condition is something that a PvD may or may not have, to be waited for.
+type Condition struct {
+	name  string
+	holds func(*Info) bool
+}
+
+// NewCondition returns a condition. The name completes the sentence "the PvD has no …".
+func NewCondition(name string, holds func(*Info) bool) Condition {
+	return Condition{name: name, holds: holds}
+}
+
+// String returns the condition's name.
+func (c Condition) String() string { return c.name }
+
+// Holds reports whether the PvD had it when i was made.
+func (c Condition) Holds(i *Info) bool { return c.holds(i) }
+
+// Conditions about the elements that pvdstack knows.
+var (
+	// HasAddr4 and HasAddr6: an address of the family that can be used. IPv6 link-local
+	// addresses do not count.
+	HasAddr4 = NewCondition("usable IPv4 address", func(i *Info) bool { return hasAddress(i, netip.Addr.Is4) })
+	HasAddr6 = NewCondition("usable IPv6 address", func(i *Info) bool {
+		return hasAddress(i, func(a netip.Addr) bool { return a.Is6() && !a.IsLinkLocalUnicast() })
+	})
+
+	// HasRoute4 and HasRoute6: a route of the family beyond the on-link prefixes.
+	HasRoute4 = NewCondition("IPv4 route", func(i *Info) bool { return hasRoute(i, netip.Addr.Is4) })
+	HasRoute6 = NewCondition("IPv6 route", func(i *Info) bool { return hasRoute(i, netip.Addr.Is6) })
+
+	// HasDNS: a server to ask for names.
+	HasDNS = NewCondition("DNS server", func(i *Info) bool {
+		servers, _ := DNSServers.Get(i)
+		return len(servers) > 0
+	})
+
+	// Settled: every address has been through duplicate address detection, whatever
+	// came of it.
+	Settled = NewCondition("settled address", func(i *Info) bool {
+		addrs, _ := Addresses.Get(i)
+		for _, a := range addrs {
+			if a.State == Tentative {
+				return false
+			}
+		}
+		return true
+	})
+)
+
+func hasAddress(i *Info, is func(netip.Addr) bool) bool {
+	addrs, _ := Addresses.Get(i)
+	for _, a := range addrs {
+		if a.State.Usable() && is(a.Prefix.Addr()) {
+			return true
+		}
+	}
+	return false
+}
+
+func hasRoute(i *Info, is func(netip.Addr) bool) bool {
+	routes, _ := Routes.Get(i)
+	for _, r := range routes {
+		if is(r.To.Addr()) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,176 @@
+package pvd
+
+import (
+	"fmt"
+	"iter"
+	"maps"
+	"net/netip"
+	"slices"
+)
+
+// An Info is what a PvD consisted of at one moment. It never changes, may be shared by
+// any number of goroutines, and what is read from it may be kept and modified.
+//
+// Its elements are read by their keys: MTU.Get(info), Addresses.Get(info). A PvD need
+// not have every element, and is rarely learned all at once.
+type Info struct {
+	ref     Ref
+	id      ID
+	name    string
+	version uint64
+	elems   map[*keyBase]any
+}
+
+// Ref returns the attachment that the Info describes.
+func (i *Info) Ref() Ref { return i.ref }
+
+// ID returns the PvD's identifier, empty for an implicit PvD.
+func (i *Info) ID() ID { return i.id }
+
+// Name returns what people call the PvD; it is never empty.
+func (i *Info) Name() string { return i.name }
+
+// Version counts the changes of this PvD, from 1. Of two Infos with the same Ref, the
+// one with the higher Version is the newer.
+func (i *Info) Version() uint64 { return i.version }
+
+// Keys returns the names of the elements that the PvD has, sorted.
+func (i *Info) Keys() iter.Seq[string] {
+	names := make([]string, 0, len(i.elems))
+	for k := range i.elems {
+		names = append(names, k.name)
+	}
+	slices.Sort(names)
+	return slices.Values(names)
+}
+
+// A Key names one kind of element of a PvD and its type. Keys are made by [NewKey], by
+// this package and by whoever has more to say of a PvD; two keys are the same only if
+// they come from the same call.
+type Key[T any] struct {
+	base  *keyBase
+	clone func(T) T
+}
+
+type keyBase struct{ name string }
+
+// NewKey returns a new key. The name is for people. Values of a type that shares memory
+// when copied (slices, maps, pointers) need a clone function, which keeps an [Info]
+// immutable; for others clone is nil.
+func NewKey[T any](name string, clone func(T) T) Key[T] {
+	return Key[T]{base: &keyBase{name: name}, clone: clone}
+}
+
+// String returns the key's name.
+func (k Key[T]) String() string { return k.base.name }
+
+// Get returns the element of i with this key, and whether there is one.
+func (k Key[T]) Get(i *Info) (T, bool) {
+	v, ok := i.elems[k.base].(T)
+	if ok && k.clone != nil {
+		v = k.clone(v)
+	}
+	return v, ok
+}
+
+// Set gives the PvD that b describes the element v.
+func (k Key[T]) Set(b *Builder, v T) {
+	if k.clone != nil {
+		v = k.clone(v)
+	}
+	b.elems[k.base] = v
+}
+
+// Clear takes the element away.
+func (k Key[T]) Clear(b *Builder) { delete(b.elems, k.base) }
+
+// A Builder is a PvD's description on the way to becoming an [Info]. It is valid only
+// within the function that it was handed to.
+type Builder struct {
+	id    ID
+	name  string
+	elems map[*keyBase]any
+}
+
+// SetID and SetName change what the PvD is called. An empty name means the ID or, if
+// that is empty too, the Ref.
+func (b *Builder) SetID(id ID) { b.id = id }
+
+// SetName is described with SetID.
+func (b *Builder) SetName(name string) { b.name = name }
+
+func newBuilder(from *Info) *Builder {
+	if from == nil {
+		return &Builder{elems: make(map[*keyBase]any, 8)}
+	}
+	return &Builder{id: from.id, name: from.name, elems: maps.Clone(from.elems)}
+}
+
+func (b *Builder) info(ref Ref, version uint64) *Info {
+	name := b.name
+	if name == "" {
+		name = string(b.id)
+	}
+	if name == "" {
+		name = ref.String()
+	}
+	return &Info{ref: ref, id: b.id, name: name, version: version, elems: b.elems}
+}
+
+// The elements that pvdstack itself knows.
+var (
+	// Links are the links that the PvD has an interface on, in order of preference.
+	Links = NewKey("links", slices.Clone[[]string])
+
+	// Addresses are the PvD's unicast addresses and the state each is in.
+	Addresses = NewKey("addresses", slices.Clone[[]AddressInfo])
+
+	// Routes are the PvD's routes beyond the on-link prefixes of its addresses.
+	Routes = NewKey("routes", slices.Clone[[]Route])
+
+	// Neighbors are the fixed entries of the neighbour table.
+	Neighbors = NewKey("neighbors", cloneNeighbors)
+
+	// DNSServers are asked for names, in order.
+	DNSServers = NewKey("dns servers", slices.Clone[[]netip.AddrPort])
+
+	// DNSSearch is the search list for short names.
+	DNSSearch = NewKey("dns search", slices.Clone[[]string])
+
+	// MTU is the configured limit on the size of the PvD's packets, in octets.
+	MTU = NewKey[int]("mtu", nil)
+)
+
+// An AddressInfo is one address of a PvD.
+type AddressInfo struct {
+	Address
+	State AddressState
+}
+
+// AddressState says how far an address may be used (RFC 4862 section 2).
+type AddressState uint8
+
+const (
+	// Tentative: duplicate address detection is under way; the address can not be used yet.
+	Tentative AddressState = iota
+	// Preferred: the address can be used without restriction.
+	Preferred
+	// Deprecated: the address still works but should not begin new communication.
+	Deprecated
+	// Duplicate: another node holds the address; it can not be used.
+	Duplicate
+	// Down: the address's link is down or gone.
+	Down
+)
+
+// String returns the state's name in lower case.
+func (s AddressState) String() string {
+	names := [...]string{"tentative", "preferred", "deprecated", "duplicate", "down"}
+	if int(s) < len(names) {
+		return names[s]
+	}
+	return fmt.Sprintf("state %d", uint8(s))
+}
+
+// Usable reports whether packets may be sent from an address in this state.
+func (s AddressState) Usable() bool { return s == Preferred || s == Deprecated }

@@ -1,0 +1,23 @@
+// Package pvdtest is a lab: networks in memory, any of them overlapping, with routers,
+// NAT, name servers, web servers and a host under test that has a provisioning domain in
+// each. It needs no root and touches nothing of the machine it runs on, so it fits
+// inside go test, and a command can run it as well.
+//
+//	lab := pvdtest.New(t)
+//	for _, name := range []string{"corp", "home"} {
+//		lan := lab.LAN(name, "192.168.1.0/24")
+//		lan.Router("192.168.1.1")
+//		lan.DNS("192.168.1.53", pvdtest.Zone{"wiki": "192.168.1.80"})
+//		lan.Web("192.168.1.80", name)
+//	}
+//	h := lab.Host("corp", "home")
+//	pvdtest.Get(t, h.Await("corp"), "http://wiki/").Is("corp")
+//	pvdtest.Get(t, h.Await("home"), "http://wiki/").Is("home")
+//	lab.AssertIsolated()
+//
+// A [LAN] is an Ethernet switch. Its [Router] is written by hand, octet by octet, so that
+// the stack under test does not talk to itself about forwarding, NAT, neighbour discovery
+// and ICMP errors. Servers are machines on a stack of their own, apart from the one under
+// test. When a test fails, the lab leaves the last frames of every link, the timeline and
+// what each PvD consisted of in the test's artifact directory.
+package pvdtest

@@ -1,0 +1,95 @@
+package pvdtest
+
+import "time"
+
+// The lab's limits. They keep a test that goes wrong from taking the machine with it.
+const (
+	// maxMACs bounds a switch's table of learned addresses. When it is full, further
+	// addresses are flooded.
+	maxMACs = 4096
+
+	// sendWait is how long a switch or a router waits for a full port before it drops
+	// the frame: as long as the stack itself waits, long enough for a reader that is
+	// merely late, short enough that two that wait for each other come free.
+	sendWait = 5 * time.Millisecond
+
+	// queueFrames is how many frames a pipe between a machine and its switch holds. As
+	// many as a window of full segments takes.
+	queueFrames = 1024
+
+	// maxNeighbors bounds the neighbours that one interface of a router knows. The one
+	// heard of longest ago makes room.
+	maxNeighbors = 1024
+
+	// maxNeighborQueue bounds the packets that wait for one neighbour's hardware
+	// address. The oldest is dropped (RFC 1122 section 2.3.2.2 asks for one at least).
+	maxNeighborQueue = 16
+
+	// neighborTries and neighborRetry are MAX_MULTICAST_SOLICIT and RETRANS_TIMER of
+	// RFC 4861 section 10, used for ARP too.
+	neighborTries = 3
+	neighborRetry = time.Second
+
+	// neighborLife is how long a neighbour is believed without hearing from it again.
+	neighborLife = 60 * time.Second
+
+	// maxMappings bounds a router's NAT table. It is well below the number of ports, so
+	// that a free one is found soon.
+	maxMappings = 4096
+
+	// firstNATPort is the lowest outside port that NAT gives away: RFC 4787 section 4.2
+	// keeps the well-known ones apart.
+	firstNATPort = 1024
+
+	// natUDPTimeout, natICMPTimeout, natTCPTimeout and natTCPClosing are the idle times
+	// after which mappings end: RFC 4787 REQ-5, RFC 5508 REQ-1, RFC 5382 REQ-5.
+	natUDPTimeout  = 5 * time.Minute
+	natICMPTimeout = 60 * time.Second
+	natTCPTimeout  = 2*time.Hour + 4*time.Minute
+	natTCPClosing  = 4 * time.Minute
+
+	// maxReassemblies and reassemblyTimeout bound the datagrams that a router is putting
+	// together, for NAT or for itself. The time is that of RFC 1122 section 3.3.2.
+	maxReassemblies   = 64
+	reassemblyTimeout = 60 * time.Second
+	// maxFragments bounds the fragments of one datagram: 64 KB in pieces of 512.
+	maxFragments = 128
+
+	// maxQuote4 and maxQuote6 are the lengths that a whole ICMP error keeps within: RFC
+	// 1812 section 4.3.2.3, RFC 4443 section 2.4 (c).
+	maxQuote4 = 576
+	maxQuote6 = 1280
+
+	// maxTraceFrames and maxTraceBytes bound the last frames kept of each link, for a
+	// capture if the test fails.
+	maxTraceFrames = 4096
+	maxTraceBytes  = 4 << 20
+
+	// traceSnap is how many octets of a frame are kept: all of an ordinary one, the
+	// headers and more of a large segment.
+	traceSnap = 2048
+
+	// maxTimeline bounds the lines kept of what happened in a lab.
+	maxTimeline = 4096
+
+	// maxSources bounds the different senders that the isolation oracle tells apart on
+	// one link. More than that fails the assertion: the oracle would be blind.
+	maxSources = 4096
+
+	// getTimeout bounds a whole Get, so that a test fails before it hangs.
+	getTimeout = 10 * time.Second
+
+	// maxBody bounds what Get reads of a page.
+	maxBody = 16 << 20
+
+	// readyTimeout bounds the wait for an address: DAD takes about a second, the rest
+	// is for a machine with too much to do.
+	readyTimeout = 20 * time.Second
+
+	// settleSamples is how often in a row the lab must be found at rest before it
+	// counts as settled, settlePause the time between, and settleTimeout when the wait
+	// is given up because something runs without pause.
+	settleSamples = 4
+	settlePause   = 50 * time.Microsecond
+	settleTimeout = 10 * time.Second
+)

@@ -1,0 +1,320 @@
+package pvd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+)
+
+// A Registry holds the PvDs of one host. Whoever has something to say of a PvD
+// proposes it; one goroutine, the writer, applies one proposal after the other and
+// publishes what came of it as an [Info]. Readers never wait for the writer.
+type Registry struct {
+	config RegistryConfig
+	ops    chan op
+	wake   chan struct{} // holds one token while stale is not empty
+	stop   chan struct{}
+	done   chan struct{}
+	close  sync.Once
+
+	mu      sync.RWMutex
+	infos   map[Ref]*Info
+	order   []Ref // in the order of attachment
+	def     Ref
+	changed chan struct{} // closed and replaced at each change
+
+	staleMu sync.Mutex
+	stale   map[Ref]struct{}
+
+	last Ref // the writer's
+}
+
+// A RegistryConfig says how a [Registry]'s changes become real.
+type RegistryConfig struct {
+	// Apply carries a change out before anybody sees it. old is nil when the PvD is
+	// being added, next is nil when it is being removed. An error refuses the change,
+	// and nothing of it may remain then; a removal can not be refused.
+	// It runs on the writer's goroutine. Nil: nothing to do.
+	Apply func(ctx context.Context, old, next *Info) error
+
+	// Observe adds to a description what only the one who carries it out can know, such
+	// as the states of addresses. It runs on the writer's goroutine, after Apply and
+	// whenever Refresh was called. Nil: nothing to add.
+	Observe func(Ref, *Builder)
+}
+
+type op struct {
+	run  func() error
+	errc chan error
+}
+
+// ErrClosed reports an operation on a registry that has been closed.
+var ErrClosed = errors.New("pvd: registry closed")
+
+// NewRegistry returns a registry without PvDs, whose default is [Null]. Its goroutine
+// ends with Close.
+func NewRegistry(c RegistryConfig) *Registry {
+	if c.Apply == nil {
+		c.Apply = func(context.Context, *Info, *Info) error { return nil }
+	}
+	if c.Observe == nil {
+		c.Observe = func(Ref, *Builder) {}
+	}
+	r := &Registry{
+		config:  c,
+		ops:     make(chan op),
+		wake:    make(chan struct{}, 1),
+		stop:    make(chan struct{}),
+		done:    make(chan struct{}),
+		infos:   make(map[Ref]*Info),
+		def:     Null,
+		changed: make(chan struct{}),
+		stale:   make(map[Ref]struct{}),
+		last:    firstRef - 1,
+	}
+	go r.write()
+	return r
+}
+
+// write is the writer. It ends when the registry is closed.
+func (r *Registry) write() {
+	defer close(r.done)
+	for {
+		select {
+		case o := <-r.ops:
+			o.errc <- o.run()
+		case <-r.wake:
+			r.observeStale()
+		case <-r.stop:
+			return
+		}
+	}
+}
+
+// Close ends the writer, after the operation in progress. The PvDs stay as they are.
+func (r *Registry) Close() {
+	r.close.Do(func() { close(r.stop) })
+	<-r.done
+}
+
+// do has the writer run f. The context can only prevent it from beginning: what has
+// begun is waited for, so that nothing is half-applied.
+func (r *Registry) do(ctx context.Context, f func() error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	o := op{run: f, errc: make(chan error, 1)}
+	select {
+	case r.ops <- o:
+		return <-o.errc
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-r.stop:
+		return ErrClosed
+	}
+}
+
+// Add attaches a new PvD, which edit describes, and returns its Ref.
+func (r *Registry) Add(ctx context.Context, edit func(*Builder)) (Ref, error) {
+	var ref Ref
+	err := r.do(ctx, func() error {
+		if n := r.count(); n >= MaxPvDs {
+			return fmt.Errorf("pvd: %d PvDs are attached, which is the limit", n)
+		}
+		b := newBuilder(nil)
+		edit(b)
+		// A Ref is used up even if the PvD is refused, so that none is ever seen twice.
+		r.last++
+		ref = r.last
+		next := b.info(ref, 1)
+		if err := r.config.Apply(ctx, nil, next); err != nil {
+			return err
+		}
+		r.config.Observe(ref, b)
+		r.publish(ref, b.info(ref, 1))
+		return nil
+	})
+	if err != nil {
+		return Unspecified, err
+	}
+	return ref, nil
+}
+
+// Update changes a PvD as edit says, which begins with what is.
+func (r *Registry) Update(ctx context.Context, ref Ref, edit func(*Builder)) error {
+	return r.do(ctx, func() error {
+		old, err := r.Info(ref)
+		if err != nil {
+			return err
+		}
+		b := newBuilder(old)
+		edit(b)
+		if err := r.config.Apply(ctx, old, b.info(ref, old.version+1)); err != nil {
+			return err
+		}
+		r.config.Observe(ref, b)
+		r.publish(ref, b.info(ref, old.version+1))
+		return nil
+	})
+}
+
+// Remove detaches a PvD. When it returns nil, nothing of the PvD is left.
+func (r *Registry) Remove(ctx context.Context, ref Ref) error {
+	return r.do(ctx, func() error {
+		old, err := r.Info(ref)
+		if err != nil {
+			return err
+		}
+		// Nobody may find the PvD while it is being taken apart.
+		r.withdraw(ref)
+		if err := r.config.Apply(ctx, old, nil); err != nil {
+			return fmt.Errorf("pvd: %v is removed, but not cleanly: %w", old.Name(), err)
+		}
+		return nil
+	})
+}
+
+// Serialize has the writer run f between two changes, for work that no change may
+// overlap.
+func (r *Registry) Serialize(ctx context.Context, f func() error) error { return r.do(ctx, f) }
+
+// Refresh asks the writer to have ref observed again. It never waits and may be called
+// from anywhere; requests that the writer is late for are merged.
+func (r *Registry) Refresh(ref Ref) {
+	r.staleMu.Lock()
+	r.stale[ref] = struct{}{}
+	r.staleMu.Unlock()
+	select {
+	case r.wake <- struct{}{}:
+	default: // the writer is on its way already
+	}
+}
+
+func (r *Registry) observeStale() {
+	r.staleMu.Lock()
+	stale := r.stale
+	r.stale = make(map[Ref]struct{})
+	r.staleMu.Unlock()
+	for ref := range stale {
+		old, err := r.Info(ref)
+		if err != nil {
+			continue // gone in the meantime
+		}
+		b := newBuilder(old)
+		r.config.Observe(ref, b)
+		r.publish(ref, b.info(ref, old.version+1))
+	}
+}
+
+func (r *Registry) publish(ref Ref, i *Info) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ok := r.infos[ref]; !ok {
+		r.order = append(r.order, ref)
+	}
+	r.infos[ref] = i
+	r.notifyLocked()
+}
+
+func (r *Registry) withdraw(ref Ref) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.infos, ref)
+	r.order = slices.DeleteFunc(r.order, func(o Ref) bool { return o == ref })
+	r.notifyLocked()
+}
+
+func (r *Registry) notifyLocked() {
+	close(r.changed)
+	r.changed = make(chan struct{})
+}
+
+func (r *Registry) count() int {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return len(r.infos)
+}
+
+// Info returns the newest description of a PvD. The error is [ErrNoPvD] if it is not
+// attached. [SystemDefault] is followed; the other reserved values have no Info.
+func (r *Registry) Info(ref Ref) (*Info, error) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if ref == SystemDefault {
+		ref = r.def
+	}
+	i, ok := r.infos[ref]
+	if !ok {
+		return nil, ErrNoPvD
+	}
+	return i, nil
+}
+
+// List returns the PvDs that are attached, in the order in which they were.
+func (r *Registry) List() []Ref {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return slices.Clone(r.order)
+}
+
+// Default returns the system default PvD, [Null] if there is none. It may be one that
+// is gone: that is an error for those who use it, and nobody takes its place.
+func (r *Registry) Default() Ref {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.def
+}
+
+// SetDefault makes ref, an attached PvD or [Null], the system default.
+func (r *Registry) SetDefault(ref Ref) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ok := r.infos[ref]; !ok && ref != Null {
+		return ErrNoPvD
+	}
+	r.def = ref
+	r.notifyLocked()
+	return nil
+}
+
+// Changed returns a channel that is closed at the next change of any PvD or of the
+// default. Take it before reading what is to be watched.
+func (r *Registry) Changed() <-chan struct{} {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.changed
+}
+
+// Wait waits until all conditions hold of ref. When ctx ends first, the error names
+// those that do not and wraps the context's; when the PvD goes, it is [ErrNoPvD].
+func (r *Registry) Wait(ctx context.Context, ref Ref, conds ...Condition) error {
+	for {
+		changed := r.Changed()
+		i, err := r.Info(ref)
+		if err != nil {
+			return err
+		}
+		lacking := slices.Clone(conds)
+		lacking = slices.DeleteFunc(lacking, func(c Condition) bool { return c.Holds(i) })
+		if len(lacking) == 0 {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-r.stop:
+			return ErrClosed
+		case <-ctx.Done():
+			return fmt.Errorf("pvd: %s has no %s: %w", i.Name(), joinNames(lacking), context.Cause(ctx))
+		}
+	}
+}
+
+func joinNames(conds []Condition) string {
+	s := conds[0].name
+	for _, c := range conds[1:] {
+		s += ", no " + c.name
+	}
+	return s
+}
