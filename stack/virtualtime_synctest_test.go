@@ -115,6 +115,7 @@ func bareStack(t *testing.T, addr string) (*gstack.Stack, *channel.Endpoint) {
 // cross carries packets from one link to the other, each a delay after it was sent, in
 // their order, until the test ends.
 func cross(t *testing.T, from, to *channel.Endpoint, delay time.Duration) {
+	t.Helper()
 	type timed struct {
 		pkt *gstack.PacketBuffer
 		at  time.Time
