@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: all build install test unit race system synctest fuzz bench transfers lint vet fmt-check cross cover clean help
 
-all: fmt-check vet lint build test ## check, build and test everything
+all: build test ## build, check and test everything
 
 build: ## build every package
 	go build ./...
