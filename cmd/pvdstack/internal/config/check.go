@@ -1,0 +1,212 @@
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// A checker understands what the raw values say and holds them against each other.
+type checker struct {
+	*faultList
+	raw *rawFile
+
+	linkNames []string            // in the file
+	pvdNames  []string            // in the file
+	linkTypes map[string]LinkType // by name, of links with a known type
+	ethernet  map[string]bool     // by name: frames have hardware addresses
+}
+
+// check returns what a file says. Where that notes a fault, the result is of no use.
+func check(fs *faultList, raw *rawFile) *Config {
+	c := &checker{faultList: fs, raw: raw, linkTypes: make(map[string]LinkType), ethernet: make(map[string]bool)}
+	for _, l := range raw.links {
+		c.linkNames = append(c.linkNames, l.name.v)
+	}
+	for _, p := range raw.pvds {
+		c.pvdNames = append(c.pvdNames, p.name.v)
+	}
+	out := &Config{Default: c.defaultPvD(), Log: c.log()}
+	for i := range raw.links {
+		out.Links = append(out.Links, c.link(&raw.links[i]))
+	}
+	c.uniqueDevices()
+	switch {
+	case !raw.pvdsKey.given:
+		c.add(Position{1, 1}, `the file has no "pvds": want at least one PvD`)
+	case len(raw.pvds) == 0 && raw.pvdsKey.set:
+		c.add(raw.pvdsKey.at, "the file has no PvD: want at least one")
+	}
+	for i := range raw.pvds {
+		out.PvDs = append(out.PvDs, c.pvd(&raw.pvds[i]))
+	}
+	c.uniqueAddresses(out)
+	for i := range raw.socks5 {
+		out.Proxies = append(out.Proxies, c.proxy(&raw.socks5[i]))
+	}
+	c.uniqueListeners(out)
+	return out
+}
+
+func (c *checker) defaultPvD() string {
+	if d := c.raw.def; d.set && !slices.Contains(c.pvdNames, d.v) {
+		c.add(d.at, "default names %s, which is no PvD%s", quote(d.v), hint(d.v, c.pvdNames))
+	}
+	return c.raw.def.v
+}
+
+func (c *checker) log() Log {
+	level := c.oneOf(c.raw.level, "log level", "debug", "info", "warn", "error")
+	format := c.oneOf(c.raw.format, "log format", "text", "json")
+	levels := map[string]slog.Level{"debug": slog.LevelDebug, "warn": slog.LevelWarn, "error": slog.LevelError}
+	return Log{Level: levels[level], JSON: format == "json"} // the zero level is info
+}
+
+// oneOf returns v's text if it is one of words, else the empty string.
+func (c *checker) oneOf(v value[string], what string, words ...string) string {
+	if !v.set {
+		return ""
+	}
+	if !slices.Contains(words, v.v) {
+		c.add(v.at, "%s %s is not known%s", what, quote(v.v), hint(v.v, words))
+		return ""
+	}
+	return v.v
+}
+
+// reserved are the names that mean something else where a PvD's name may stand.
+var reserved = []string{"null", "all", "default", "unspecified"}
+
+// name checks a key that names a link or a PvD.
+func (c *checker) name(v value[string], what string) {
+	switch {
+	case v.v == "":
+		c.add(v.at, "%s has an empty name", what)
+	case len(v.v) > maxName:
+		c.add(v.at, "the name of %s is longer than %d characters", what, maxName)
+	case slices.Contains(reserved, v.v):
+		c.add(v.at, "%s can not be called %s, which has a meaning of its own", what, quote(v.v))
+	case strings.ContainsFunc(v.v, func(r rune) bool { return !nameRune(r) }):
+		c.add(v.at, "the name of %s is %s: want letters, digits, '.', '-' and '_' only", what, quote(v.v))
+	}
+}
+
+func nameRune(r rune) bool {
+	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune(".-_", r)
+}
+
+// hostPrefix understands an address with the length of its prefix, such as 192.168.1.2/24.
+func (c *checker) hostPrefix(v value[string]) (netip.Prefix, bool) {
+	if !v.set {
+		return netip.Prefix{}, false
+	}
+	p, err := netip.ParsePrefix(v.v)
+	if err != nil {
+		switch a, err := netip.ParseAddr(v.v); {
+		case err == nil && a.Zone() == "" && a.Is4():
+			c.add(v.at, "address %s has no prefix length: want one such as %s/24", quote(v.v), v.v)
+		case err == nil && a.Zone() == "":
+			c.add(v.at, "address %s has no prefix length: want one such as %s/64", quote(v.v), v.v)
+		default:
+			c.add(v.at, "%s is no address: want one such as 192.168.1.2/24 or 2001:db8::2/64", quote(v.v))
+		}
+		return netip.Prefix{}, false
+	}
+	if why := notUnicast(p.Addr()); why != "" {
+		c.add(v.at, "address %s is %s: want a unicast address", quote(v.v), why)
+		return netip.Prefix{}, false
+	}
+	if p.Addr().Is4() && p.Bits() < 31 {
+		if p.Addr() == p.Masked().Addr() {
+			c.add(v.at, "address %s is its whole network: want that of one host, such as %s/%d", quote(v.v), p.Addr().Next(), p.Bits())
+			return netip.Prefix{}, false
+		}
+		if p.Addr() == broadcast(p) {
+			c.add(v.at, "address %s is its network's broadcast address: want that of one host, such as %s/%d", quote(v.v), p.Addr().Prev(), p.Bits())
+			return netip.Prefix{}, false
+		}
+	}
+	return p, true
+}
+
+// netPrefix understands a network, such as 192.168.1.0/24. A host's address is a network
+// of one.
+func (c *checker) netPrefix(v value[string], what string) (netip.Prefix, bool) {
+	if !v.set {
+		return netip.Prefix{}, false
+	}
+	if a, err := netip.ParseAddr(v.v); err == nil && a.Zone() == "" && !a.Is4In6() {
+		return netip.PrefixFrom(a, a.BitLen()), true
+	}
+	p, err := netip.ParsePrefix(v.v)
+	switch {
+	case err != nil || p.Addr().Is4In6():
+		c.add(v.at, "%s %s is no prefix: want one such as 10.0.0.0/8 or 2001:db8::/32", what, quote(v.v))
+		return netip.Prefix{}, false
+	case p != p.Masked():
+		c.add(v.at, "%s %s has bits set after its length: want %s", what, quote(v.v), p.Masked())
+		return netip.Prefix{}, false
+	}
+	return p, true
+}
+
+// notUnicast says what kind of address a is that no host on a link can have, "" if one can.
+func notUnicast(a netip.Addr) string {
+	switch {
+	case a.Is4In6():
+		return "an IPv4 address written as IPv6"
+	case a.IsUnspecified():
+		return "the unspecified address"
+	case a.IsLoopback():
+		return "a loopback address"
+	case a.IsMulticast():
+		return "a multicast address"
+	case a.Is4() && a.As4()[0] == 0:
+		return `on "this network" (RFC 1122)`
+	case a.Is4() && a.As4()[0] >= 240:
+		return "in the reserved range 240.0.0.0/4"
+	}
+	return ""
+}
+
+// broadcast returns the last address of an IPv4 prefix.
+func broadcast(p netip.Prefix) netip.Addr {
+	a := p.Addr().As4()
+	for i := p.Bits(); i < 32; i++ {
+		a[i/8] |= 0x80 >> (i % 8)
+	}
+	return netip.AddrFrom4(a)
+}
+
+// mac understands a hardware address of one station.
+func (c *checker) mac(v value[string]) net.HardwareAddr {
+	if !v.set {
+		return nil
+	}
+	m, err := net.ParseMAC(v.v)
+	switch {
+	case err != nil || len(m) != 6:
+		c.add(v.at, "%s is no hardware address: want one such as 02:00:00:00:00:01", quote(v.v))
+		return nil
+	case m[0]&1 != 0:
+		c.add(v.at, "hardware address %s is a group's: want that of one station", m)
+		return nil
+	}
+	return m
+}
+
+// missing notes a key that at's mapping lacks.
+func (c *checker) missing(at Position, what, key, want string) {
+	c.add(at, "%s has no %q: want %s", what, key, want)
+}
+
+// plural returns "1 thing" or "n things".
+func plural(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}

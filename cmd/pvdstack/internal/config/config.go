@@ -1,0 +1,140 @@
+// Package config reads the daemon's configuration, a YAML file, and says what is wrong
+// with it: every fault at once, each as file:line:column, what is wrong and what would be
+// right. It touches nothing but the file.
+//
+// A file is read in two steps: its text into raw values that keep their positions, and
+// these into the types below, which hold only what has been found to be consistent.
+// What only the running system can tell, such as whether an interface exists, is left to
+// it.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/pvdstack/pvdstack/pvd"
+)
+
+// A Config is a whole configuration that has been found to be consistent.
+type Config struct {
+	Links   []Link  // in the file's order, names unique
+	PvDs    []PvD   // in the file's order, names unique
+	Default string  // the name of one of PvDs; empty: no default
+	Proxies []Proxy // in the file's order
+	Log     Log
+}
+
+// A LinkType says where a link's frames come from.
+type LinkType string
+
+// The types of links.
+const (
+	TUN    LinkType = "tun"    // a TUN device that is made: IP packets
+	TAP    LinkType = "tap"    // a TAP device that is made: Ethernet frames
+	Packet LinkType = "packet" // an AF_PACKET socket on an interface that exists
+	FD     LinkType = "fd"     // a descriptor that the daemon was started with
+)
+
+// A Link is a link to open.
+type Link struct {
+	Name string
+	Type LinkType
+
+	// Device is the name that a TUN or TAP device gets.
+	Device string
+	// Interface is the interface that a Packet link is on.
+	Interface string
+	// OwnMAC says that every PvD on a Packet link has a hardware address of its own,
+	// rather than the interface's.
+	OwnMAC bool
+	// FD is the descriptor of an FD link.
+	FD int
+	// Ethernet says that the frames of an FD link have an Ethernet header.
+	Ethernet bool
+	// MTU in octets of a TUN, TAP or FD link. 0: the type's default.
+	MTU int
+	// Host is the kernel's side of a TUN or TAP device.
+	Host HostSide
+}
+
+// A HostSide is what the kernel's side of a device gets while the daemon runs.
+type HostSide struct {
+	Addresses []netip.Prefix // the kernel's own addresses
+	Bridge    string         // an existing bridge to join; empty: none
+}
+
+// A PvD is a provisioning domain to attach.
+type PvD struct {
+	Name   string
+	Config pvd.Config // its Name is set too
+}
+
+// A Proxy is a SOCKS5 proxy to offer.
+type Proxy struct {
+	Listen netip.AddrPort    // port 0: the system picks one
+	PvD    string            // the name of one of PvDs
+	Users  map[string]string // passwords by user name; nil: no authentication
+	Allow  []netip.Prefix    // destinations let through although refused by default
+
+	HandshakeTimeout time.Duration // 0: the proxy's default, as in all that follow
+	DialTimeout      time.Duration
+	IdleTimeout      time.Duration
+	MaxConns         int // clients at once
+	MaxPerClient     int // clients at once from one address
+	MaxHandshakes    int // clients at once that have not made their request
+}
+
+// Log says what is logged and how.
+type Log struct {
+	Level slog.Level
+	JSON  bool // JSON lines rather than text
+}
+
+// Load reads the file at path; "-" reads stdin. The error is Faults where the file could
+// be read and what it says is wrong.
+func Load(path string, stdin io.Reader) (*Config, error) {
+	r := stdin
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, fmt.Errorf("config: %w", err)
+		}
+		defer f.Close()
+		r = f
+	}
+	// One octet more than Parse takes, so that it sees what is too long.
+	text, err := io.ReadAll(io.LimitReader(r, MaxSize+1))
+	if err != nil {
+		return nil, fmt.Errorf("config: %s: %w", path, err)
+	}
+	return Parse(path, text)
+}
+
+// Parse reads a configuration. The file's name is used in messages only. The error is of
+// type Faults.
+func Parse(file string, text []byte) (*Config, error) {
+	fs := &faultList{file: file}
+	root := parseText(fs, text)
+	var raw rawFile
+	if root != nil {
+		raw = readFile(&reader{fs}, root)
+	}
+	// A file with the wrong shape is still checked, so that all faults show at once;
+	// what could not be read is left out of the check.
+	var c *Config
+	if root != nil {
+		c = check(fs, &raw)
+	}
+	if err := fs.err(); err != nil {
+		return nil, err
+	}
+	if c == nil {
+		return nil, errors.New("config: internal error: neither a configuration nor a fault")
+	}
+	return c, nil
+}

@@ -1,0 +1,236 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pvdstack/pvdstack/pvd"
+)
+
+// outline is a configuration with two PvDs that overlap on purpose.
+const outline = `links:
+  lab:  {type: tap, name: pvd0}
+  wan:  {type: packet, interface: eth1}
+pvds:
+  corp:
+    id: corp.example.com
+    links: [lab]
+    addresses: [192.168.1.2/24]
+    routes: [{to: 0.0.0.0/0, via: 192.168.1.1}]
+    dns: {servers: [192.168.1.53], search: [corp.example.com]}
+  home:
+    links: [wan]
+    addresses: [192.168.1.2/24]
+    routes: [{to: default, via: 192.168.1.1}]
+default: corp
+socks5:
+  - {listen: 127.0.0.1:1080, pvd: corp}
+  - {listen: 127.0.0.1:1081, pvd: home}
+`
+
+func TestOutline(t *testing.T) {
+	got, err := Parse("c.yaml", []byte(outline))
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := []pvd.Address{{Prefix: netip.MustParsePrefix("192.168.1.2/24")}}
+	routes := []pvd.Route{{To: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr("192.168.1.1")}}
+	want := &Config{
+		Links: []Link{
+			{Name: "lab", Type: TAP, Device: "pvd0", OwnMAC: true},
+			{Name: "wan", Type: Packet, Interface: "eth1", OwnMAC: true},
+		},
+		PvDs: []PvD{
+			{"corp", pvd.Config{
+				ID: "corp.example.com", Name: "corp", Links: []string{"lab"}, Addresses: own, Routes: routes,
+				DNS: pvd.DNS{Servers: []netip.AddrPort{netip.MustParseAddrPort("192.168.1.53:53")}, Search: []string{"corp.example.com"}},
+			}},
+			{"home", pvd.Config{Name: "home", Links: []string{"wan"}, Addresses: own, Routes: routes}},
+		},
+		Default: "corp",
+		Proxies: []Proxy{
+			{Listen: netip.MustParseAddrPort("127.0.0.1:1080"), PvD: "corp"},
+			{Listen: netip.MustParseAddrPort("127.0.0.1:1081"), PvD: "home"},
+		},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+// TestReference parses the reference, whose every key the test then finds in the result.
+func TestReference(t *testing.T) {
+	got, err := Load("reference.yaml", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	prefix, addr := netip.MustParsePrefix, netip.MustParseAddr
+	want := &Config{
+		Links: []Link{
+			{
+				Name: "lab", Type: TAP, Device: "pvd0", OwnMAC: true, MTU: 1500,
+				Host: HostSide{Addresses: []netip.Prefix{prefix("192.168.1.1/24"), prefix("2001:db8:1::1/64")}},
+			},
+			{
+				Name: "tunnel", Type: TUN, Device: "pvd1", OwnMAC: true, MTU: 1420,
+				Host: HostSide{Addresses: []netip.Prefix{prefix("10.9.0.1/24")}},
+			},
+			{Name: "wan", Type: Packet, Interface: "eth1", OwnMAC: true},
+			{Name: "inherited", Type: FD, OwnMAC: true, FD: 3, MTU: 1500},
+		},
+		PvDs: []PvD{
+			{"corp", pvd.Config{
+				ID: "corp.example.com", Name: "corp", Links: []string{"lab", "inherited"},
+				Addresses: []pvd.Address{{Prefix: prefix("192.168.1.2/24")}, {Prefix: prefix("2001:db8:1::2/64"), Link: "lab"}},
+				Routes: []pvd.Route{
+					{To: prefix("0.0.0.0/0"), Via: addr("192.168.1.1")},
+					{To: prefix("::/0"), Via: addr("fe80::1"), Link: "lab"},
+					{To: prefix("10.0.0.0/8"), Link: "inherited"},
+				},
+				Neighbors: []pvd.Neighbor{{Addr: addr("192.168.1.1"), MAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, Link: "lab"}},
+				DNS: pvd.DNS{
+					Servers: []netip.AddrPort{
+						netip.MustParseAddrPort("192.168.1.53:53"), netip.MustParseAddrPort("192.168.1.54:5353"),
+						netip.MustParseAddrPort("[2001:db8:1::53]:53"), netip.MustParseAddrPort("[fe80::53%lab]:53"),
+					},
+					Search: []string{"corp.example.com", "example.com"},
+				},
+				MTU: 1400,
+			}},
+			{"home", pvd.Config{
+				Name: "home", Links: []string{"wan"}, Addresses: []pvd.Address{{Prefix: prefix("192.168.1.2/24")}},
+				Routes: []pvd.Route{{To: prefix("0.0.0.0/0"), Via: addr("192.168.1.1")}},
+				DNS:    pvd.DNS{Servers: []netip.AddrPort{netip.MustParseAddrPort("192.168.1.1:53")}},
+			}},
+			{"site", pvd.Config{Name: "site", Links: []string{"tunnel"}, Addresses: []pvd.Address{{Prefix: prefix("10.9.0.2/24")}}}},
+		},
+		Default: "corp",
+		Proxies: []Proxy{
+			{Listen: netip.MustParseAddrPort("127.0.0.1:1080"), PvD: "corp"},
+			{
+				Listen: netip.MustParseAddrPort("[::1]:1081"), PvD: "home",
+				Users: map[string]string{"alice": "correct horse"}, Allow: []netip.Prefix{prefix("169.254.0.0/16")},
+				HandshakeTimeout: 10 * time.Second, DialTimeout: 30 * time.Second, IdleTimeout: 2*time.Hour + 4*time.Minute,
+				MaxConns: 1024, MaxPerClient: 768, MaxHandshakes: 128,
+			},
+			{Listen: netip.MustParseAddrPort("0.0.0.0:1082"), PvD: "site"},
+		},
+		Log: Log{Level: slog.LevelInfo},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+// TestReferenceIsComplete reads the reference with a reader that notes which keys exist,
+// so that no key is added without being documented.
+func TestReferenceIsComplete(t *testing.T) {
+	text, err := os.ReadFile("reference.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := os.ReadFile("raw.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := 0
+	for line := range strings.Lines(string(source)) {
+		key, rest, ok := strings.Cut(strings.TrimSpace(line), ":")
+		if !ok || !strings.HasPrefix(key, `"`) || strings.HasPrefix(rest, "=") {
+			continue
+		}
+		keys++
+		if key = strings.Trim(key, `"`); !strings.Contains(string(text), key+":") {
+			t.Errorf("key %q is not in reference.yaml", key)
+		}
+	}
+	if keys < 30 {
+		t.Errorf("found %d keys in raw.go, expected more", keys)
+	}
+}
+
+func TestLoad(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "c.yaml")
+	if err := os.WriteFile(path, []byte(outline), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := Load(path, nil); err != nil || len(c.PvDs) != 2 {
+		t.Errorf("Load(file) = %+v, %v", c, err)
+	}
+	if c, err := Load("-", strings.NewReader(outline)); err != nil || len(c.PvDs) != 2 {
+		t.Errorf("Load(stdin) = %+v, %v", c, err)
+	}
+	if _, err := Load("-", strings.NewReader("x: 1")); err == nil || !strings.HasPrefix(err.Error(), "-:1:1: ") {
+		t.Errorf("Load(stdin) of a fault = %v", err)
+	}
+	if _, err := Load(path+"?", nil); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("Load(missing) = %v", err)
+	}
+}
+
+// TestAllFaults shows that faults of every stage are told together, in order.
+func TestAllFaults(t *testing.T) {
+	text := strings.NewReplacer("type: tap", "type: tab", "pvd: home", "pvd: hoem", "dns:", "dsn:", "192.168.1.2/24", "192.168.1.2").Replace(outline)
+	_, err := Parse("c.yaml", []byte(text))
+	want := `c.yaml:2:16: link type "tab" is not known: did you mean "tap"?
+c.yaml:8:17: address "192.168.1.2" has no prefix length: want one such as 192.168.1.2/24
+c.yaml:10:5: unknown key "dsn" in a PvD: did you mean "dns"?
+c.yaml:13:17: address "192.168.1.2" has no prefix length: want one such as 192.168.1.2/24
+c.yaml:18:35: PvD "hoem" is not in the file: did you mean "home"?`
+	if err == nil || err.Error() != want {
+		t.Errorf("got\n%v\nwant\n%s", err, want)
+	}
+	var fs Faults
+	if !errors.As(err, &fs) || len(fs) != 5 {
+		t.Errorf("error is %T of length %d, want 5 Faults", err, len(fs))
+	}
+}
+
+func TestLimits(t *testing.T) {
+	var many strings.Builder
+	for i := range maxKeys + 1 {
+		fmt.Fprintf(&many, "  l%d: {}\n", i)
+	}
+	tests := []struct{ name, text, want string }{
+		{"size", strings.Repeat("#", MaxSize+1), "c.yaml:1:1: the file is longer than 1048576 octets: that is the most that is read"},
+		{"flow depth", strings.Repeat("[", maxDepth+1), "c.yaml:1:33: lists and mappings nest more than 32 deep here"},
+		{"flow depth, long", strings.Repeat("{", MaxSize), "c.yaml:1:33: lists and mappings nest more than 32 deep here"},
+		{"block depth", strings.Repeat("- ", MaxSize/2), "c.yaml:1:65: lists and mappings nest more than 32 deep here"},
+		{"keys", "links:\n" + many.String(), "c.yaml:10002:9: a mapping has more than 10000 keys here"},
+		{"quoted", "default: " + strings.Repeat("x", 1000) + "\npvds: {}", `c.yaml:1:10: default names "` + strings.Repeat("x", maxQuoted) + `…", which is no PvD` + "\nc.yaml:2:7: the file has no PvD: want at least one"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := Parse("c.yaml", []byte(tt.text))
+			if err == nil || err.Error() != tt.want {
+				t.Errorf("got  %v\nwant %s", err, tt.want)
+			}
+		})
+	}
+	t.Run("faults", func(t *testing.T) {
+		const n = 2 * maxFaults
+		_, err := Parse("c.yaml", []byte(strings.Repeat("a: 1\n", n)))
+		var fs Faults
+		if !errors.As(err, &fs) || len(fs) != maxFaults+1 {
+			t.Fatalf("got %d faults, want %d", len(fs), maxFaults+1)
+		}
+		if got, want := fs[maxFaults].Message, fmt.Sprintf("%d more from here on: mend those above first", n+1-maxFaults); got != want {
+			t.Errorf("last is %q, want %q", got, want)
+		}
+	})
+	t.Run("at the limit", func(t *testing.T) {
+		text := outline + strings.Repeat("#", MaxSize-len(outline))
+		if _, err := Parse("c.yaml", []byte(text)); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -1,0 +1,211 @@
+package config
+
+import (
+	"strings"
+	"testing"
+)
+
+// base is a small configuration that the faults are put into, one each.
+const base = `links:
+  lab: {type: tap}
+  tun: {type: tun}
+pvds:
+  corp:
+    links: [lab]
+    addresses: [192.168.1.2/24]
+  home:
+    links: [tun]
+    addresses: [10.0.0.2/24]
+socks5:
+  - {listen: 127.0.0.1:1080, pvd: corp}
+`
+
+// TestFaults puts one fault each into base, by replacing one text with another, and
+// expects exactly one message.
+func TestFaults(t *testing.T) {
+	if _, err := Parse("c", []byte(base)); err != nil {
+		t.Fatal(err)
+	}
+	const corpAddr, homeAddr, listen = "[192.168.1.2/24]", "[10.0.0.2/24]", "listen: 127.0.0.1:1080"
+	tests := []struct{ name, old, new, want string }{
+		// YAML.
+		{"empty", base, "", `c:1:1: the file says nothing: want at least "links" and "pvds"`},
+		{"comment only", base, "# x\n", `c:1:1: the file says nothing: want at least "links" and "pvds"`},
+		{"not YAML", "type: tap}", "type: tap", `c:3:3: this is not YAML: ',' or '}' must be specified`},
+		{"tab", "  lab:", "\tlab:", `c:2:1: this is not YAML: found character '	' that cannot start any token`},
+		{"not UTF-8", "lab: {", "lab: \xff{", `c:2:8: this octet is no text in UTF-8, which the file has to be in`},
+		{"second document", "pvds:", "---\npvds:", `c:4:1: a second document begins here: a configuration is one document`},
+		{"directive", "links:\n", "%YAML 1.2\n---\nlinks:\n", `c:1:1: directives are not used here: leave the line out`},
+		{"anchor", "lab: {", "lab: &x {", `c:2:8: anchors are not used here: write the value out where it is wanted`},
+		{"alias", corpAddr, "*x", `c:7:16: aliases are not used here: write the value out`},
+		{"merge key", "{type: tun}", "{<<: {type: tun}}", `c:3:9: merge keys are not used here: write the keys out`},
+		{"tag", "corp}", "!!str corp}", `c:12:35: tags are not used here: write the value without it`},
+		{"complex key", "  home:\n", "  ? home\n  :\n", `c:8:3: keys after "?" are not used here: write key: value`},
+
+		// Shapes.
+		{"root", base, "- a\n", `c:1:1: the file is a list: want a mapping of keys to values` + "\n" + `c:1:1: the file has no "pvds": want at least one PvD`},
+		{"unknown key", "links:\n  l", "link:\n  l", `c:1:1: unknown key "link" in the file: did you mean "links"?` + "\n" +
+			`c:6:13: link "lab" is not in the file: add it under "links"` + "\n" + `c:9:13: link "tun" is not in the file: add it under "links"`},
+		{"unknown key, near", "addresses: " + corpAddr, "adresses: " + corpAddr, `c:7:5: unknown key "adresses" in a PvD: did you mean "addresses"?`},
+		{"unknown key, far", "pvd: corp}", "pvd: corp, colour: red}", `c:12:41: unknown key "colour" in a proxy: want "allow", "force", "limits", "listen", "pvd", "timeouts" or "users"`},
+		{"duplicate key", "{type: tap}", "{type: tap, type: tap}", `c:2:20: key "type" is here for the second time, after 2:9: leave one`},
+		{"duplicate link", "  tun: {type: tun}", "  lab: {type: tun}\n  tun: {type: tun}", `c:3:3: key "lab" is here for the second time, after 2:3: leave one`},
+		{"duplicate PvD", "socks5:", "  corp: {links: [lab]}\nsocks5:", `c:11:3: key "corp" is here for the second time, after 5:3: leave one`},
+		{"key is a number", "  home:", "  7:", `c:8:3: a key is the number 7: want a text, in quotes if need be`},
+		{"mapping wanted", "{type: tap}", "tap", `c:2:8: a link is the text "tap": want a mapping of keys to values`},
+		{"list wanted", "links: [lab]", "links: lab", `c:6:12: links is the text "lab": want a list`},
+		{"text wanted, list", "type: tap", "type: [tap]", `c:2:15: type is a list: want a text`},
+		{"text wanted, number", "corp:\n", "corp:\n    id: 5\n", `c:6:9: id is the number 5: want a text, so put it in quotes`},
+		{"text wanted, nothing", "type: tap", "type:", `c:2:9: type is empty: want a text`},
+		{"number wanted", "{type: tap}", "{type: tap, mtu: big}", `c:2:25: mtu is the text "big": want a whole number from 576 to 65535`},
+		{"octal", "{type: tap}", "{type: tap, mtu: 01500}", `c:2:25: mtu is 01500: want a whole number from 576 to 65535`},
+		{"boolean wanted", "pvd: corp}", "pvd: corp, force: yes}", `c:12:48: force is the text "yes": want true or false`},
+		{"empty section", "socks5:\n  - {listen: 127.0.0.1:1080, pvd: corp}", "socks5:", `c:11:1: socks5 is empty: want a list`},
+
+		// Links.
+		{"no type", "{type: tap}", "{}", `c:2:3: link "lab" has no "type": want "tun", "tap", "packet" or "fd"`},
+		{"wrong type", "type: tap", "type: veth", `c:2:15: link type "veth" is not known: want "tun", "tap", "packet" or "fd"`},
+		{"link name", "  tun:", "  a b: {type: tun}\n  tun:", `c:3:3: the name of a link is "a b": want letters, digits, '.', '-' and '_' only`},
+		{"link name, empty", "  tun:", "  '': {type: tun, name: x}\n  tun:", `c:3:3: a link has an empty name`},
+		{"MTU too small", "{type: tap}", "{type: tap, mtu: 575}", `c:2:25: mtu is 575: want a whole number from 576 to 65535`},
+		{"MTU too large", "{type: tap}", "{type: tap, mtu: 65536}", `c:2:25: mtu is 65536: want a whole number from 576 to 65535`},
+		{"device name", "{type: tap}", "{type: tap, name: a/b}", `c:2:26: "a/b" is no name of an interface: want one such as pvd0`},
+		{"device name, long", "{type: tap}", "{type: tap, name: abcdefghijklmnop}", `c:2:26: interface name "abcdefghijklmnop" is longer than 15 characters`},
+		{"device name from link", "  tun:", "  abcdefghijklmnop: {type: tun}\n  tun:", `c:3:3: "abcdefghijklmnop" is too long to name the device too: give a "name" of at most 15 characters`},
+		{"device twice", "{type: tun}", "{type: tun, name: lab}", `c:3:26: device "lab" is link "lab"'s already: every link needs one of its own`},
+		{"interface of a tap", "{type: tap}", "{type: tap, interface: eth0}", `c:2:31: "interface" is for links of type packet: a tap link has none`},
+		{"bridge of a tun", "{type: tun}", "{type: tun, host: {bridge: br0}}", `c:3:35: "bridge" is for links of type tap: a tun link has none`},
+		{"no interface", "{type: tap}", "{type: packet}", `c:2:3: packet link "lab" has no "interface": want the name of an interface, such as eth0`},
+		{"mac", "{type: tap}", "{type: packet, interface: eth0, mac: own}", `c:2:45: mac "own" is not known: want "per-pvd" or "interface"`},
+		{"no fd", "{type: tap}", "{type: fd, layer: ethernet}", `c:2:3: fd link "lab" has no "fd": want the number of an open descriptor, such as 3`},
+		{"no layer", "{type: tap}", "{type: fd, fd: 3}", `c:2:3: fd link "lab" has no "layer": want "ip" or "ethernet"`},
+		{"host address", "{type: tap}", "{type: tap, host: {addresses: [10.0.0.1]}}", `c:2:39: address "10.0.0.1" has no prefix length: want one such as 10.0.0.1/24`},
+		{"bridge and addresses", "{type: tap}", "{type: tap, host: {addresses: [10.0.0.1/8], bridge: br0}}", `c:2:39: a port of a bridge has no addresses of its own: give them to bridge "br0"`},
+
+		// PvDs.
+		{"no PvDs", base, "links: {}\n", `c:1:1: the file has no "pvds": want at least one PvD`},
+		{"PvD name", "  home:", "  all:", `c:8:3: a PvD can not be called "all", which has a meaning of its own`},
+		{"PvD name, long", "  home:", "  " + strings.Repeat("h", 64) + ":", `c:8:3: the name of a PvD is longer than 63 characters`},
+		{"id", "corp:\n", "corp:\n    id: a..b\n", `c:6:9: id "a..b" is no domain name: want one such as corp.example.com`},
+		{"no links", "    links: [lab]\n", "", `c:5:3: PvD "corp" has no "links": want a list of links such as [lab]`},
+		{"missing link", "links: [lab]", "links: [lan]", `c:6:13: link "lan" is not in the file: did you mean "lab"?`},
+		{"link twice", "links: [lab]", "links: [lab, lab]", `c:6:18: link "lab" is here for the second time: leave one`},
+		{"no prefix length", corpAddr, "[192.168.1.2]", `c:7:17: address "192.168.1.2" has no prefix length: want one such as 192.168.1.2/24`},
+		{"no prefix length, IPv6", corpAddr, "['2001:db8::1']", `c:7:17: address "2001:db8::1" has no prefix length: want one such as 2001:db8::1/64`},
+		{"bad prefix", corpAddr, "[192.168.1.2/33]", `c:7:17: "192.168.1.2/33" is no address: want one such as 192.168.1.2/24 or 2001:db8::2/64`},
+		{"bad address", corpAddr, "[192.168.1.256/24]", `c:7:17: "192.168.1.256/24" is no address: want one such as 192.168.1.2/24 or 2001:db8::2/64`},
+		{"network", corpAddr, "[192.168.1.0/24]", `c:7:17: address "192.168.1.0/24" is its whole network: want that of one host, such as 192.168.1.1/24`},
+		{"broadcast", corpAddr, "[192.168.1.255/24]", `c:7:17: address "192.168.1.255/24" is its network's broadcast address: want that of one host, such as 192.168.1.254/24`},
+		{"loopback", corpAddr, "[127.0.0.1/8]", `c:7:17: address "127.0.0.1/8" is a loopback address: want a unicast address`},
+		{"multicast", corpAddr, "['ff02::1/64']", `c:7:17: address "ff02::1/64" is a multicast address: want a unicast address`},
+		{"mapped", corpAddr, "['::ffff:10.0.0.1/128']", `c:7:17: address "::ffff:10.0.0.1/128" is an IPv4 address written as IPv6: want a unicast address`},
+		{"unspecified", corpAddr, "['::/64']", `c:7:17: address "::/64" is the unspecified address: want a unicast address`},
+		{"this network", corpAddr, "[0.1.2.3/8]", `c:7:17: address "0.1.2.3/8" is on "this network" (RFC 1122): want a unicast address`},
+		{"reserved", corpAddr, "[240.1.2.3/8]", `c:7:17: address "240.1.2.3/8" is in the reserved range 240.0.0.0/4: want a unicast address`},
+		{"address twice", corpAddr, "[192.168.1.2/24, 192.168.1.2/24]", `c:7:33: address 192.168.1.2 is here for the second time on link "lab": leave one`},
+		{"address without address", corpAddr, "[{link: lab}]", `c:7:17: this has no "address": want one such as 192.168.1.2/24`},
+		{"address on another's link", corpAddr, "[{address: 192.168.1.2/24, link: tun}]", `c:7:49: link "tun" is not one of PvD "corp"'s: want "lab"`},
+		{"the kernel's address", "{type: tap}", "{type: tap, host: {addresses: [192.168.1.2/24]}}", `c:7:17: address 192.168.1.2 is the kernel's side of link "lab" too: want another one on the same network`},
+		{"equal on a tun", "links: [lab]\n    addresses: " + corpAddr, "links: [tun]\n    addresses: " + homeAddr, `c:10:17: address 10.0.0.2 is PvD "corp"'s too, and link "tun" can not tell the two apart: want another address or another link`},
+		{"MTU with IPv6", homeAddr, "['2001:db8::1/64']\n    mtu: 1279", `c:11:10: mtu is 1279: want at least 1280 where there is IPv6`},
+		{"PvD MTU", homeAddr, "[]\n    mtu: 0", `c:11:10: mtu is 0: want a whole number from 576 to 65535`},
+
+		// Routes.
+		{"router off-link", corpAddr, corpAddr + "\n    routes: [{to: default, via: 10.9.9.9}]", `c:8:33: router 10.9.9.9 is on none of the PvD's networks (192.168.1.0/24): want one that is, or add "link"`},
+		{"router is itself", corpAddr, corpAddr + "\n    routes: [{to: default, via: 192.168.1.2}]", `c:8:33: router 192.168.1.2 is the PvD's own address: want the router's`},
+		{"router is no address", corpAddr, corpAddr + "\n    routes: [{to: default, via: gw}]", `c:8:33: router "gw" is no address: want one such as 192.168.1.1 or fe80::1`},
+		{"router with zone", corpAddr, corpAddr + "\n    routes: [{to: default, via: fe80::1%lab}]", `c:8:33: router "fe80::1%lab" has a zone: write fe80::1, and "link" beside it`},
+		{"link-local router", "links: [lab]\n    addresses: " + corpAddr, "links: [lab, tun]\n    routes: [{to: default, via: fe80::1}]", `c:7:33: router fe80::1 is link-local and the PvD has 2 links: add "link"`},
+		{"versions", corpAddr, corpAddr + "\n    routes: [{to: '::/0', via: 192.168.1.1}]", `c:8:32: router 192.168.1.1 and destination ::/0 are not of one IP version`},
+		{"no to", corpAddr, corpAddr + "\n    routes: [{via: 192.168.1.1}]", `c:8:14: the route has no "to": want a prefix such as 10.0.0.0/8, or default`},
+		{"to, host bits", corpAddr, corpAddr + "\n    routes: [{to: 10.1.2.3/8, via: 192.168.1.1}]", `c:8:19: destination "10.1.2.3/8" has bits set after its length: want 10.0.0.0/8`},
+		{"to, no prefix", corpAddr, corpAddr + "\n    routes: [{to: all, via: 192.168.1.1}]", `c:8:19: destination "all" is no prefix: want one such as 10.0.0.0/8 or 2001:db8::/32`},
+		{"to, multicast", corpAddr, corpAddr + "\n    routes: [{to: 224.0.0.0/4, via: 192.168.1.1}]", `c:8:19: destination 224.0.0.0/4 is not for routers: want a unicast prefix`},
+		{"default without via", corpAddr, corpAddr + "\n    routes: [{to: default}]", `c:8:19: "default" without "via" is of no IP version: want 0.0.0.0/0 or ::/0`},
+		{"route link", corpAddr, corpAddr + "\n    routes: [{to: 10.0.0.0/8, link: tun}]", `c:8:37: link "tun" is not one of PvD "corp"'s: want "lab"`},
+		{"preference", corpAddr, corpAddr + "\n    routes: [{to: default, via: 192.168.1.1, preference: hihg}]", `c:8:58: preference "hihg" is not known: did you mean "high"?`},
+		{"metric", corpAddr, corpAddr + "\n    routes: [{to: default, via: 192.168.1.1, metric: -1}]", `c:8:54: metric is -1: want a whole number from 0 to 4294967295`},
+
+		// Neighbors and names.
+		{"mac of a group", corpAddr, corpAddr + "\n    neighbors: [{address: 192.168.1.1, mac: '01:00:5e:00:00:01'}]", `c:8:45: hardware address 01:00:5e:00:00:01 is a group's: want that of one station`},
+		{"no mac address", corpAddr, corpAddr + "\n    neighbors: [{address: 192.168.1.1, mac: '02:00'}]", `c:8:45: "02:00" is no hardware address: want one such as 02:00:00:00:00:01`},
+		{"neighbor without mac", corpAddr, corpAddr + "\n    neighbors: [{address: 192.168.1.1}]", `c:8:17: the neighbor has no "mac": want one such as 02:00:00:00:00:01`},
+		{"neighbor without address", corpAddr, corpAddr + "\n    neighbors: [{mac: '02:00:00:00:00:01'}]", `c:8:17: the neighbor has no "address": want one such as 192.168.1.1`},
+		{"neighbor on a tun", homeAddr, homeAddr + "\n    neighbors: [{address: 10.0.0.1, mac: '02:00:00:00:00:01'}]", `c:11:17: link "tun" carries IP packets, which have no hardware addresses: leave the neighbor out`},
+		{"server", corpAddr, corpAddr + "\n    dns: {servers: [ns1]}", `c:8:21: "ns1" is no name server: want an address such as 192.168.1.53, 192.168.1.53:5353 or [2001:db8::53]:5353`},
+		{"server, bad port", corpAddr, corpAddr + "\n    dns: {servers: ['10.0.0.1:99999']}", `c:8:21: "10.0.0.1:99999" is no name server: want an address such as 192.168.1.53, 192.168.1.53:5353 or [2001:db8::53]:5353`},
+		{"server, port 0", corpAddr, corpAddr + "\n    dns: {servers: ['10.0.0.1:0']}", `c:8:21: name server "10.0.0.1:0" has port 0: want one from 1 to 65535`},
+		{"server, loopback", corpAddr, corpAddr + "\n    dns: {servers: [127.0.0.53]}", `c:8:21: name server 127.0.0.53 is a loopback address: want a unicast address`},
+		{"server, no zone", corpAddr, corpAddr + "\n    dns: {servers: ['fe80::1']}", `c:8:21: name server fe80::1 is link-local: want its link too, as in fe80::1%lab`},
+		{"server, wrong zone", corpAddr, corpAddr + "\n    dns: {servers: ['fe80::1%tun']}", `c:8:21: link "tun" is not one of PvD "corp"'s: want "lab"`},
+		{"server, needless zone", corpAddr, corpAddr + "\n    dns: {servers: ['2001:db8::1%lab']}", `c:8:21: name server 2001:db8::1%lab is not link-local and needs no zone: want 2001:db8::1`},
+		{"search", corpAddr, corpAddr + "\n    dns: {search: ['']}", `c:8:20: search domain "" is no domain name: want one such as corp.example.com`},
+
+		// The rest.
+		{"default", "socks5:", "default: crop\nsocks5:", `c:11:10: default names "crop", which is no PvD: did you mean "corp"?`},
+		{"log level", "socks5:", "log: {level: trace}\nsocks5:", `c:11:14: log level "trace" is not known: want "debug", "info", "warn" or "error"`},
+		{"log format", "socks5:", "log: {format: jsn}\nsocks5:", `c:11:15: log format "jsn" is not known: did you mean "json"?`},
+		{"no listen", listen + ", ", "", `c:12:5: the proxy has no "listen": want an address and a port such as 127.0.0.1:1080`},
+		{"no pvd", ", pvd: corp}", "}", `c:12:5: the proxy has no "pvd": want the name of a PvD`},
+		{"missing pvd", "pvd: corp}", "pvd: cop}", `c:12:35: PvD "cop" is not in the file: did you mean "corp"?`},
+		{"bad port", listen, "listen: 127.0.0.1:70000", `c:12:14: "127.0.0.1:70000" is no place to listen: want an address and a port such as 127.0.0.1:1080 or [::1]:1080`},
+		{"listen on a name", listen, "listen: localhost:1080", `c:12:14: "localhost:1080" is no place to listen: want an address and a port such as 127.0.0.1:1080 or [::1]:1080`},
+		{"listen on a group", listen, "force: true, listen: 224.0.0.1:1", `c:12:27: 224.0.0.1 is a multicast address: want one of this machine, such as 127.0.0.1`},
+		{"public", listen, "listen: 0.0.0.0:1080", `c:12:14: 0.0.0.0:1080 can be reached from other machines, by anyone: want 127.0.0.1 or ::1, or "users", or "force: true"`},
+		{"public, force: false", listen, "force: false, listen: '[2001:db8::1]:1080'", `c:12:28: [2001:db8::1]:1080 can be reached from other machines, by anyone: want 127.0.0.1 or ::1, or "users", or "force: true"`},
+		{"listen twice", "pvd: corp}", "pvd: corp}\n  - {listen: 127.0.0.1:1080, pvd: home}", `c:13:14: the proxy of PvD "corp" listens on 127.0.0.1:1080 already: want another port`},
+		{"listen twice, wildcard", "pvd: corp}", "pvd: corp}\n  - {listen: '[::]:1080', pvd: home, force: true}", `c:13:14: the proxy of PvD "corp" listens on 127.0.0.1:1080 already: want another port`},
+		{"no user", "pvd: corp}", "pvd: corp, users: {}}", `c:12:48: there are no users, so nobody could use the proxy: want one, or no "users"`},
+		{"user without name", "pvd: corp}", "pvd: corp, users: {'': x}}", `c:12:49: a user's name has 0 octets: want 1 to 255`},
+		{"empty password", "pvd: corp}", "pvd: corp, users: {a: ''}}", `c:12:52: a password has 0 octets: want 1 to 255`},
+		{"long password", "pvd: corp}", "pvd: corp, users: {a: " + strings.Repeat("x", 256) + "}}", `c:12:52: a password has 256 octets: want 1 to 255`},
+		{"password is a number", "pvd: corp}", "pvd: corp, users: {a: 12345}}", `c:12:52: a password is not a text on one line: put it in quotes`},
+		{"allow", "pvd: corp}", "pvd: corp, allow: [127.0.0.1/8]}", `c:12:49: allowed destination "127.0.0.1/8" has bits set after its length: want 127.0.0.0/8`},
+		{"timeout", "pvd: corp}", "pvd: corp, timeouts: {idle: 5 minutes}}", `c:12:58: idle timeout is "5 minutes": want a time up to 24 hours such as 10s or 5m`},
+		{"timeout too long", "pvd: corp}", "pvd: corp, timeouts: {dial: 25h}}", `c:12:58: dial timeout is "25h": want a time up to 24 hours such as 10s or 5m`},
+		{"limit", "pvd: corp}", "pvd: corp, limits: {per_client: 0}}", `c:12:62: per_client is 0: want a whole number from 1 to 1048576`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if strings.Count(base, tt.old) != 1 {
+				t.Fatalf("%q is not in base exactly once", tt.old)
+			}
+			_, err := Parse("c", []byte(strings.Replace(base, tt.old, tt.new, 1)))
+			if err == nil || err.Error() != tt.want {
+				t.Errorf("got  %v\nwant %s", err, tt.want)
+			}
+		})
+	}
+}
+
+// TestNoFault holds what looks like a fault and is none.
+func TestNoFault(t *testing.T) {
+	const corpAddr = "[192.168.1.2/24]"
+	tests := []struct{ name, old, new string }{
+		{"default null", "socks5:", "default: null\nsocks5:"},
+		{"default ~", "socks5:", "default: ~\nsocks5:"},
+		{"CRLF", "links:\n", "links:\r\n"},
+		{"BOM", "links:\n", "\ufefflinks:\n"},
+		{"document start", "links:\n", "---\nlinks:\n"},
+		{"point to point", corpAddr, "[192.168.1.0/31]"},
+		{"one host", corpAddr, "[192.168.1.0/32]"},
+		{"equal addresses on Ethernet", "links: [tun]\n    addresses: [10.0.0.2/24]", "links: [lab]\n    addresses: [192.168.1.2/24]"},
+		{"no addresses", "    addresses: " + corpAddr + "\n", ""},
+		{"router by a route on the link", corpAddr, "[192.168.1.2/32]\n    routes: [{to: 10.9.9.9/32}, {to: default, via: 10.9.9.9}]"},
+		{"router beyond, with link", corpAddr, corpAddr + "\n    routes: [{to: default, via: 10.9.9.9, link: lab}]"},
+		{"link-local router, one link", corpAddr, corpAddr + "\n    routes: [{to: default, via: fe80::1}]"},
+		{"port picked by the system", "127.0.0.1:1080, pvd: corp}", "127.0.0.1:0, pvd: corp}\n  - {listen: 127.0.0.1:0, pvd: home}"},
+		{"public with users", "listen: 127.0.0.1:1080", "users: {a: b}, listen: 0.0.0.0:1080"},
+		{"same port, other address", "pvd: corp}", "pvd: corp}\n  - {listen: 127.0.0.2:1080, pvd: home}"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if strings.Count(base, tt.old) != 1 {
+				t.Fatalf("%q is not in base exactly once", tt.old)
+			}
+			if _, err := Parse("c", []byte(strings.Replace(base, tt.old, tt.new, 1))); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}

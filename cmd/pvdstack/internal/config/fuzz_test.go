@@ -1,0 +1,122 @@
+package config
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/pvdstack/pvdstack/pvd"
+)
+
+// FuzzConfig holds that Parse never panics, that what it refuses it places inside the
+// file, and that what it accepts is consistent.
+func FuzzConfig(f *testing.F) {
+	reference, err := os.ReadFile("reference.yaml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, seed := range []string{
+		"", base, outline, string(reference),
+		"links: {a: {type: fd, fd: 3, layer: ip}}\npvds: {a: {links: [a]}}",
+		"a: &a [*a]", "? a\n: b", "a: |\n b\nc: >-\n d", "a: 'b\n\n c'", "{a: [b, {c}]}", "---\n...\n---\n", "a:\n- b\n-\n  - c",
+		"pvds:\n  a:\n    links: []\n    routes: [{to: default}, 1, {via: 1.1.1.1}]", "\"\\x41\\u00e9\": ~", "a: 0x1\nb: .inf\nc: .nan\nd: 1e3", "a: {\n", "<<: {}",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		c, err := Parse("c", text)
+		if err != nil {
+			checkFaults(t, text, err)
+			return
+		}
+		checkAccepted(t, c)
+	})
+}
+
+func checkFaults(t *testing.T, text []byte, err error) {
+	t.Helper()
+	var fs Faults
+	if !errors.As(err, &fs) || len(fs) == 0 {
+		t.Fatalf("error %v of type %T, want Faults", err, err)
+	}
+	// The parser counts a lone CR as the end of a line, too.
+	lines := 2 + strings.Count(string(text), "\n") + strings.Count(string(text), "\r")
+	for i, f := range fs {
+		if f.Line < 1 || f.Line > lines || f.Column < 1 || f.Message == "" {
+			t.Errorf("fault %v in a file of %d lines", f, lines)
+		}
+		if i > 0 && (f.Line < fs[i-1].Line || f.Line == fs[i-1].Line && f.Column < fs[i-1].Column) {
+			t.Errorf("fault %v comes after %v", f, fs[i-1])
+		}
+	}
+}
+
+func checkAccepted(t *testing.T, c *Config) {
+	t.Helper()
+	if len(c.PvDs) == 0 {
+		t.Error("no PvD")
+	}
+	links := make(map[string]bool)
+	for _, l := range c.Links {
+		if l.Name == "" || links[l.Name] || !slices.Contains([]LinkType{TUN, TAP, Packet, FD}, l.Type) {
+			t.Errorf("link %+v", l)
+		}
+		links[l.Name] = true
+	}
+	pvds := make(map[string]bool)
+	for _, p := range c.PvDs {
+		if p.Name == "" || pvds[p.Name] || p.Config.Name != p.Name || len(p.Config.Links) == 0 && len(p.Config.Addresses) > 0 {
+			t.Errorf("PvD %+v", p)
+		}
+		pvds[p.Name] = true
+		checkAcceptedPvD(t, links, p.Config)
+	}
+	if c.Default != "" && !pvds[c.Default] {
+		t.Errorf("default is %q", c.Default)
+	}
+	for _, p := range c.Proxies {
+		a := p.Listen.Addr()
+		if !pvds[p.PvD] || !p.Listen.IsValid() || a.Is4In6() || p.HandshakeTimeout < 0 || p.DialTimeout < 0 || p.IdleTimeout < 0 {
+			t.Errorf("proxy %+v", p)
+		}
+	}
+}
+
+func checkAcceptedPvD(t *testing.T, links map[string]bool, c pvd.Config) {
+	t.Helper()
+	own := func(link string) bool { return link == "" || slices.Contains(c.Links, link) }
+	for _, l := range c.Links {
+		if !links[l] {
+			t.Errorf("link %q does not exist", l)
+		}
+	}
+	for _, a := range c.Addresses {
+		if !a.Prefix.IsValid() || !own(a.Link) || a.Prefix.Addr().IsMulticast() {
+			t.Errorf("address %+v", a)
+		}
+	}
+	for _, r := range c.Routes {
+		if !r.To.IsValid() || r.To != r.To.Masked() || !own(r.Link) || r.Via.IsValid() && r.Via.Is4() != r.To.Addr().Is4() {
+			t.Errorf("route %+v", r)
+		}
+	}
+	for _, n := range c.Neighbors {
+		if !n.Addr.IsValid() || len(n.MAC) != 6 || !own(n.Link) {
+			t.Errorf("neighbor %+v", n)
+		}
+	}
+	for _, s := range c.DNS.Servers {
+		if !s.IsValid() || s.Port() == 0 || s.Addr() == (netip.Addr{}) || !own(s.Addr().Zone()) {
+			t.Errorf("server %v", s)
+		}
+	}
+	if c.MTU != 0 && (c.MTU < 576 || c.MTU > 65535) {
+		t.Errorf("MTU %d", c.MTU)
+	}
+	if _, err := pvd.ParseID(string(c.ID)); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,238 @@
+package config
+
+import (
+	"math"
+
+	"github.com/goccy/go-yaml/ast"
+)
+
+// The raw types hold what the file says, word by word. A text such as an address is
+// understood later, by check.
+
+type rawFile struct {
+	links   []rawLink
+	pvds    []rawPvD
+	def     value[string] // given and not set: null
+	socks5  []rawProxy
+	level   value[string]
+	format  value[string]
+	pvdsKey value[struct{}] // where the PvDs begin
+}
+
+type rawLink struct {
+	name   value[string] // the key
+	broken bool          // it is no mapping, so what it lacks need not be told
+	typ    value[string]
+	dev    value[string] // name:
+	iface  value[string]
+	fd     value[int64]
+	layer  value[string]
+	mtu    value[int64]
+	mac    value[string]
+	host   rawHost
+}
+
+type rawHost struct {
+	set       bool
+	at        Position
+	addresses []value[string]
+	bridge    value[string]
+}
+
+type rawPvD struct {
+	name      value[string] // the key
+	broken    bool
+	id        value[string]
+	links     []value[string]
+	hasLinks  bool
+	addresses []rawAddress
+	routes    []rawRoute
+	neighbors []rawNeighbor
+	servers   []value[string]
+	search    []value[string]
+	mtu       value[int64]
+}
+
+type rawAddress struct {
+	address, link value[string]
+}
+
+type rawRoute struct {
+	at                        Position
+	broken                    bool
+	to, via, link, preference value[string]
+	metric                    value[int64]
+}
+
+type rawNeighbor struct {
+	at                 Position
+	broken             bool
+	address, mac, link value[string]
+}
+
+type rawProxy struct {
+	at          Position
+	broken      bool
+	listen, pvd value[string]
+	users       []rawUser
+	usersKey    value[struct{}] // where the users begin
+	allow       []value[string]
+	force       value[bool]
+
+	handshake, dial, idle        value[string]
+	conns, perClient, handshakes value[int64]
+}
+
+type rawUser struct {
+	name, password value[string]
+}
+
+// readFile reads the whole file.
+func readFile(r *reader, root ast.Node) rawFile {
+	var f rawFile
+	r.mapping(root, "the file", fields{
+		"links": func(n ast.Node) {
+			r.keys(n, "links", func(key value[string], n ast.Node) {
+				f.links = append(f.links, readLink(r, key, n))
+			})
+		},
+		"pvds": func(n ast.Node) {
+			f.pvdsKey = value[struct{}]{at: position(n), given: true}
+			f.pvdsKey.set = r.keys(n, "pvds", func(key value[string], n ast.Node) {
+				f.pvds = append(f.pvds, readPvD(r, key, n))
+			})
+		},
+		"default": r.textOrNull("default", &f.def),
+		"socks5": func(n ast.Node) {
+			r.list(n, "socks5", func(n ast.Node) { f.socks5 = append(f.socks5, readProxy(r, n)) })
+		},
+		"log": func(n ast.Node) {
+			r.mapping(n, "log", fields{
+				"level":  r.text("level", &f.level),
+				"format": r.text("format", &f.format),
+			})
+		},
+	})
+	return f
+}
+
+func readLink(r *reader, key value[string], n ast.Node) rawLink {
+	l := rawLink{name: key}
+	l.broken = !r.mapping(n, "a link", fields{
+		"type":      r.text("type", &l.typ),
+		"name":      r.text("name", &l.dev),
+		"interface": r.text("interface", &l.iface),
+		"fd":        r.integer("fd", 0, maxFD, &l.fd),
+		"layer":     r.text("layer", &l.layer),
+		"mtu":       r.integer("mtu", minMTU4, maxMTU, &l.mtu),
+		"mac":       r.text("mac", &l.mac),
+		"host": func(n ast.Node) {
+			l.host.set, l.host.at = true, position(n)
+			r.mapping(n, "host", fields{
+				"addresses": r.texts("addresses", "an address", &l.host.addresses),
+				"bridge":    r.text("bridge", &l.host.bridge),
+			})
+		},
+	})
+	return l
+}
+
+func readPvD(r *reader, key value[string], n ast.Node) rawPvD {
+	p := rawPvD{name: key}
+	p.broken = !r.mapping(n, "a PvD", fields{
+		"id": r.text("id", &p.id),
+		"links": func(n ast.Node) {
+			p.hasLinks = true
+			r.texts("links", "a link's name", &p.links)(n)
+		},
+		"addresses": func(n ast.Node) {
+			r.list(n, "addresses", func(n ast.Node) { p.addresses = append(p.addresses, readAddress(r, n)) })
+		},
+		"routes": func(n ast.Node) {
+			r.list(n, "routes", func(n ast.Node) { p.routes = append(p.routes, readRoute(r, n)) })
+		},
+		"neighbors": func(n ast.Node) {
+			r.list(n, "neighbors", func(n ast.Node) { p.neighbors = append(p.neighbors, readNeighbor(r, n)) })
+		},
+		"dns": func(n ast.Node) {
+			r.mapping(n, "dns", fields{
+				"servers": r.texts("servers", "a server", &p.servers),
+				"search":  r.texts("search", "a search domain", &p.search),
+			})
+		},
+		"mtu": r.integer("mtu", minMTU4, maxMTU, &p.mtu),
+	})
+	return p
+}
+
+// readAddress reads an address alone or with its link.
+func readAddress(r *reader, n ast.Node) rawAddress {
+	var a rawAddress
+	switch n.(type) {
+	case *ast.MappingNode, *ast.MappingValueNode:
+	default:
+		a.address = r.scalar(n, "an address")
+		return a
+	}
+	r.mapping(n, "an address", fields{
+		"address": r.text("address", &a.address),
+		"link":    r.text("link", &a.link),
+	})
+	if !a.address.given {
+		r.add(position(n), `this has no "address": want one such as 192.168.1.2/24`)
+	}
+	return a
+}
+
+func readRoute(r *reader, n ast.Node) rawRoute {
+	t := rawRoute{at: position(n)}
+	t.broken = !r.mapping(n, "a route", fields{
+		"to":         r.text("to", &t.to),
+		"via":        r.text("via", &t.via),
+		"link":       r.text("link", &t.link),
+		"preference": r.text("preference", &t.preference),
+		"metric":     r.integer("metric", 0, math.MaxUint32, &t.metric),
+	})
+	return t
+}
+
+func readNeighbor(r *reader, n ast.Node) rawNeighbor {
+	b := rawNeighbor{at: position(n)}
+	b.broken = !r.mapping(n, "a neighbor", fields{
+		"address": r.text("address", &b.address),
+		"mac":     r.text("mac", &b.mac),
+		"link":    r.text("link", &b.link),
+	})
+	return b
+}
+
+func readProxy(r *reader, n ast.Node) rawProxy {
+	p := rawProxy{at: position(n)}
+	p.broken = !r.mapping(n, "a proxy", fields{
+		"listen": r.text("listen", &p.listen),
+		"pvd":    r.text("pvd", &p.pvd),
+		"users": func(n ast.Node) {
+			p.usersKey = value[struct{}]{at: position(n), given: true}
+			p.usersKey.set = r.keys(n, "users", func(key value[string], n ast.Node) {
+				p.users = append(p.users, rawUser{key, r.secret(n, "a password")})
+			})
+		},
+		"allow": r.texts("allow", "a prefix", &p.allow),
+		"force": r.boolean("force", &p.force),
+		"timeouts": func(n ast.Node) {
+			r.mapping(n, "timeouts", fields{
+				"handshake": r.text("handshake", &p.handshake),
+				"dial":      r.text("dial", &p.dial),
+				"idle":      r.text("idle", &p.idle),
+			})
+		},
+		"limits": func(n ast.Node) {
+			r.mapping(n, "limits", fields{
+				"connections": r.integer("connections", 1, maxConns, &p.conns),
+				"per_client":  r.integer("per_client", 1, maxConns, &p.perClient),
+				"handshakes":  r.integer("handshakes", 1, maxConns, &p.handshakes),
+			})
+		},
+	})
+	return p
+}
