@@ -1,6 +1,7 @@
 package pvd
 
 import (
+	"cmp"
 	"net"
 	"net/netip"
 	"slices"
@@ -116,6 +117,9 @@ type DNS struct {
 	// Search is tried in order for names with fewer dots than one.
 	Search []string
 }
+
+// Label returns what people call the PvD: its name, else its ID, else "(unnamed)".
+func (c Config) Label() string { return cmp.Or(c.Name, string(c.ID), "(unnamed)") }
 
 // Clone returns a copy of c that shares no memory with it.
 func (c Config) Clone() Config {

@@ -81,6 +81,11 @@ func (k Key[T]) Set(b *Builder, v T) {
 	b.elems[k.base] = v
 }
 
+// Of is Get for a description that is still being made.
+func (k Key[T]) Of(b *Builder) (T, bool) {
+	return k.Get(&Info{elems: b.elems})
+}
+
 // Clear takes the element away.
 func (k Key[T]) Clear(b *Builder) { delete(b.elems, k.base) }
 

@@ -1,0 +1,491 @@
+package stack
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"syscall"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
+
+	"github.com/pvdstack/pvdstack/pvd"
+	"github.com/pvdstack/pvdstack/tun"
+)
+
+// apply carries a change out. It runs on the registry's writer.
+func (h *Host) apply(_ context.Context, old, next *pvd.Info) error {
+	switch {
+	case next == nil:
+		return h.detach(old)
+	case old == nil:
+		return h.attach(next)
+	}
+	d, err := h.domain(next.Ref())
+	if err != nil {
+		return err
+	}
+	w, err := d.want(next, true)
+	if err != nil {
+		return err
+	}
+	return d.become(w)
+}
+
+// reapply brings the PvDs that name a link in line after the link has come or gone.
+func (h *Host) reapply(link string) {
+	for _, ref := range h.registry.List() {
+		info, err := h.registry.Info(ref)
+		if err != nil {
+			continue
+		}
+		if links, _ := pvd.Links.Get(info); !slices.Contains(links, link) {
+			continue
+		}
+		d, err := h.domain(ref)
+		if err != nil {
+			continue
+		}
+		w, err := d.want(info, false)
+		if err == nil {
+			err = d.become(w)
+		}
+		if err != nil {
+			d.log.Error("PvD does not follow its link", "op", "link", "link", link, "err", err)
+		}
+		h.registry.Refresh(ref)
+	}
+}
+
+// attach makes a new PvD's domain.
+func (h *Host) attach(info *pvd.Info) error {
+	d := &domain{
+		ref: info.Ref(), host: h, log: h.log.With("pvd", info.Name()),
+		gone:       make(chan struct{}),
+		ports:      make(map[string]*port),
+		auto:       make(map[string]pvd.Address),
+		lastNIC:    loopbackNIC,
+		addrStates: make(map[localAddr]pvd.AddressState),
+		addrChange: make(chan struct{}),
+	}
+	d.plan.Store(&plan{name: info.Name(), fib: &fib{}})
+	d.nics.Store(&[]*port{})
+	w, err := d.want(info, true)
+	if err != nil {
+		return err
+	}
+	if d.stk, err = newNetstack(d); err != nil {
+		return err
+	}
+	if err := d.become(w); err != nil {
+		d.dismantle()
+		return err
+	}
+	for _, j := range h.everyJoiner() {
+		if err := j.join(d); err != nil {
+			d.dismantle()
+			return fmt.Errorf("stack: PvD %s: a listener in all PvDs: %w", info.Name(), err)
+		}
+	}
+	h.mu.Lock()
+	h.domains[d.ref] = d
+	h.mu.Unlock()
+	return nil
+}
+
+// wanted is what a domain is to become, found to be possible: the tables have been made.
+type wanted struct {
+	name      string
+	links     []string
+	addrs     []pvd.AddressInfo // on the links that are there, link-local ones included
+	routes    []pvd.Route
+	neighbors []pvd.Neighbor
+	dns       pvd.DNS
+	mtu       int
+	ports     map[string]*port
+	tables    map[*hostLink]*linkTable
+	plans     map[*hostLink]*portPlan
+}
+
+// want works out what info asks for, and whether it can be had. Nothing is changed.
+// strict makes a link that does not exist an error.
+func (d *domain) want(info *pvd.Info, strict bool) (*wanted, error) {
+	w := &wanted{
+		name:  info.Name(),
+		ports: make(map[string]*port), tables: make(map[*hostLink]*linkTable), plans: make(map[*hostLink]*portPlan),
+	}
+	w.links, _ = pvd.Links.Get(info)
+	w.routes, _ = pvd.Routes.Get(info)
+	w.neighbors, _ = pvd.Neighbors.Get(info)
+	w.dns.Servers, _ = pvd.DNSServers.Get(info)
+	w.dns.Search, _ = pvd.DNSSearch.Get(info)
+	w.mtu, _ = pvd.MTU.Get(info)
+	addrs, _ := pvd.Addresses.Get(info)
+	for _, a := range addrs {
+		if !d.isAutomatic(a.Address) {
+			w.addrs = append(w.addrs, a)
+		}
+	}
+	nic := d.lastNIC
+	for _, name := range w.links {
+		l, ok := d.host.link(name)
+		if !ok && strict {
+			return nil, fmt.Errorf("stack: PvD %s: there is no link %q", w.name, name)
+		}
+		if !ok {
+			continue
+		}
+		if err := d.wantPort(w, l, &nic); err != nil {
+			return nil, fmt.Errorf("stack: PvD %s: %w", w.name, err)
+		}
+	}
+	return w, nil
+}
+
+// wantPort works out one port: the existing one or a new one, and the link's table with it.
+func (d *domain) wantPort(w *wanted, l *hostLink, nic *tcpip.NICID) error {
+	p := d.ports[l.name]
+	if p == nil {
+		if len(l.plans) >= maxPvDsPerLink {
+			return fmt.Errorf("link %q carries %d PvDs, which is the limit", l.name, maxPvDsPerLink)
+		}
+		*nic++
+		p = newPort(d, l, *nic, d.chooseMAC(w.name, l))
+	}
+	w.ports[l.name] = p
+	w.addrs = append(w.addrs, d.automatic(w, p)...)
+	pp := &portPlan{port: p}
+	for _, a := range w.addrs {
+		if a.Link != l.name {
+			continue
+		}
+		if c, ok := l.link.(tun.AddressChecker); ok {
+			if err := c.CheckAddr(a.Prefix.Addr()); err != nil {
+				return fmt.Errorf("address %v on link %q: %w", a.Prefix.Addr(), l.name, err)
+			}
+		}
+		pp.addrs = append(pp.addrs, a.Prefix)
+	}
+	for _, r := range w.routes {
+		if r.Link == l.name && r.Via.IsValid() && !slices.Contains(pp.routers, r.Via) {
+			pp.routers = append(pp.routers, r.Via)
+		}
+	}
+	for _, n := range w.neighbors {
+		if n.Link == l.name {
+			pp.stations = append(pp.stations, mac(n.MAC))
+		}
+	}
+	t, err := l.tableWith(pp, nil)
+	if err != nil {
+		return err
+	}
+	w.plans[l], w.tables[l] = pp, t
+	return nil
+}
+
+// automatic returns the address that a PvD has on a link without being told: a
+// link-local one, where there is other IPv6.
+func (d *domain) automatic(w *wanted, p *port) []pvd.AddressInfo {
+	ipv6, own := false, false
+	for _, a := range w.addrs {
+		if a.Link == p.link.name && a.Prefix.Addr().Is6() {
+			ipv6 = true
+			own = own || a.Prefix.Addr().IsLinkLocalUnicast()
+		}
+	}
+	for _, r := range w.routes {
+		ipv6 = ipv6 || r.Link == p.link.name && r.To.Addr().Is6()
+	}
+	if !ipv6 || own {
+		return nil
+	}
+	return []pvd.AddressInfo{{Address: d.linkLocalOn(w.name, p)}}
+}
+
+// linkLocalOn returns the PvD's automatic address on a link, which is chosen once.
+func (d *domain) linkLocalOn(name string, p *port) pvd.Address {
+	if a, ok := d.auto[p.link.name]; ok {
+		return a
+	}
+	t := p.link.table.Load()
+	for attempt := uint32(0); ; attempt++ {
+		a := pvd.Address{Prefix: d.host.linkLocal(name, p.link.name, attempt), Link: p.link.name}
+		if !t.ownedByOther(a.Prefix.Addr(), p) {
+			d.auto[p.link.name] = a
+			return a
+		}
+	}
+}
+
+func (d *domain) isAutomatic(a pvd.Address) bool { return d.auto[a.Link] == a }
+
+// chooseMAC returns the hardware address for a new port.
+func (d *domain) chooseMAC(name string, l *hostLink) []byte {
+	if l.link.Layer() != tun.Ethernet {
+		return nil
+	}
+	if own := l.link.HardwareAddr(); own != nil {
+		return own
+	}
+	for attempt := uint32(0); ; attempt++ {
+		m := d.host.stationOf(name, l.name, attempt)
+		if _, taken := l.table.Load().stations[mac(m)]; !taken {
+			return m
+		}
+	}
+}
+
+// tableWith makes the link's table anew, with pp in the place of its port's plan, or
+// without the port gone.
+func (l *hostLink) tableWith(pp *portPlan, gone *port) (*linkTable, error) {
+	on := make([]portPlan, 0, len(l.plans)+1)
+	for p, plan := range l.plans {
+		if p != gone && (pp == nil || p != pp.port) {
+			on = append(on, *plan)
+		}
+	}
+	if pp != nil {
+		on = append(on, *pp)
+	}
+	return newLinkTable(l.link.Layer(), on, &l.learned)
+}
+
+// become makes the domain what is wanted. What goes, goes in this order: nothing new can
+// begin on it, nothing more is received for it, what stands on it ends, it is gone.
+func (d *domain) become(w *wanted) error {
+	old := d.plan.Load()
+	leaving, arriving := d.difference(w)
+	for name, p := range w.ports {
+		if d.ports[name] == nil {
+			if err := d.openPort(p); err != nil {
+				return err
+			}
+		}
+		p.SetMTU(uint32(effectiveMTU(w.mtu, p.link.link.MTU())))
+		// Until what goes has ended, its resets have to leave.
+		d.setEgress(p, append(slices.Clone(w.addrs), leaving...), old.fib)
+	}
+	for _, a := range leaving {
+		d.forgetAddressState(localAddr{a.Prefix.Addr(), a.Link})
+	}
+	d.addrMu.Lock()
+	for _, a := range arriving {
+		d.addrStates[localAddr{a.Prefix.Addr(), a.Link}] = pvd.Tentative
+	}
+	d.addrMu.Unlock()
+	d.publishPlan(w)
+	for l, t := range w.tables {
+		l.plans[w.plans[l].port] = w.plans[l]
+		l.table.Store(t)
+	}
+	for name, p := range d.ports {
+		if w.ports[name] == nil {
+			d.closePort(p)
+		}
+	}
+	d.removeAddresses(leaving, w)
+	if err := d.addAddresses(arriving); err != nil {
+		return err
+	}
+	for _, p := range w.ports {
+		d.setNeighbors(p, w)
+		d.setEgress(p, w.addrs, d.plan.Load().fib)
+	}
+	d.setRoutes(w)
+	return nil
+}
+
+func effectiveMTU(configured, link int) int {
+	if configured == 0 {
+		return link
+	}
+	return min(configured, link)
+}
+
+// difference returns the addresses that the domain has and is not to have, and the other
+// way round. An address whose prefix changes does both.
+func (d *domain) difference(w *wanted) (leaving, arriving []pvd.AddressInfo) {
+	key := func(a pvd.AddressInfo) pvd.Address { return a.Address }
+	had := make(map[pvd.Address]bool)
+	for _, a := range d.plan.Load().addrs {
+		had[key(a)] = true
+	}
+	will := make(map[pvd.Address]bool)
+	for _, a := range w.addrs {
+		if w.ports[a.Link] == nil {
+			continue
+		}
+		will[key(a)] = true
+		if !had[key(a)] || d.ports[a.Link] == nil {
+			arriving = append(arriving, a)
+		}
+	}
+	for _, a := range d.plan.Load().addrs {
+		if !will[key(a)] && d.ports[a.Link] != nil {
+			leaving = append(leaving, a)
+		}
+	}
+	return leaving, arriving
+}
+
+// openPort gives a new port its NIC.
+func (d *domain) openPort(p *port) error {
+	if s, ok := p.link.link.(tun.Station); ok && p.mac != nil {
+		if err := s.AddMAC(p.mac); err != nil {
+			return fmt.Errorf("stack: PvD %s: link %q: %w", d.name(), p.link.name, err)
+		}
+	}
+	nics := append(slices.Clone(*d.nics.Load()), p)
+	d.nics.Store(&nics)
+	d.ports[p.link.name] = p
+	d.lastNIC = max(d.lastNIC, p.nic)
+	return d.attach(p)
+}
+
+// closePort ends everything on a port, whose link has gone or is no longer the PvD's.
+func (d *domain) closePort(p *port) {
+	l := p.link
+	delete(l.plans, p)
+	if t, err := l.tableWith(nil, p); err == nil {
+		l.table.Store(t) // fewer PvDs never conflict
+	}
+	l.quiesce()
+	p.hurry.Store(true)
+	d.endpoints.endAll(syscall.ENETDOWN, func(e ender) bool { return e.standsOn(p.nic, netip.Addr{}) })
+	d.abort(func(a tcpip.FullAddress, nic tcpip.NICID) bool { return nic == p.nic || d.isOn(p, fromAddr(a.Addr)) })
+	delete(d.ports, l.name)
+	if err := d.stk.RemoveNIC(p.nic); err != nil {
+		d.log.Error("NIC not removed", "op", "link", "link", l.name, "err", err.String())
+	}
+	nics := slices.DeleteFunc(slices.Clone(*d.nics.Load()), func(o *port) bool { return o == p })
+	d.nics.Store(&nics)
+	p.close()
+	if s, ok := l.link.(tun.Station); ok && p.mac != nil {
+		if err := s.RemoveMAC(p.mac); err != nil {
+			d.log.Warn("hardware address not removed", "op", "link", "link", l.name, "err", err)
+		}
+	}
+}
+
+func (d *domain) isOn(p *port, a netip.Addr) bool { return a.IsValid() && p.owns(a) }
+
+// removeAddresses takes addresses away, on links that stay.
+func (d *domain) removeAddresses(leaving []pvd.AddressInfo, w *wanted) {
+	for _, a := range leaving {
+		p := w.ports[a.Link]
+		if p == nil {
+			continue // went with its port
+		}
+		p.link.quiesce()
+		addr := a.Prefix.Addr()
+		d.endpoints.endAll(syscall.EADDRNOTAVAIL, func(e ender) bool { return e.standsOn(p.nic, addr) })
+		d.abort(func(fa tcpip.FullAddress, nic tcpip.NICID) bool {
+			return fa.Addr == toAddr(addr) && (nic == 0 || nic == p.nic)
+		})
+		if err := d.stk.RemoveAddress(p.nic, toAddr(addr)); err != nil {
+			if _, gone := err.(*tcpip.ErrBadLocalAddress); !gone { // a duplicate has gone by itself
+				d.log.Error("address not removed", "op", "address", "link", a.Link, "addr", addr, "err", err.String())
+			}
+		}
+	}
+}
+
+func (d *domain) addAddresses(arriving []pvd.AddressInfo) error {
+	for _, a := range arriving {
+		p := d.ports[a.Link]
+		la := localAddr{a.Prefix.Addr(), a.Link}
+		pa := tcpip.ProtocolAddress{
+			Protocol:          protocolOf(la.addr),
+			AddressWithPrefix: tcpip.AddressWithPrefix{Address: toAddr(la.addr), PrefixLen: a.Prefix.Bits()},
+		}
+		err := d.stk.AddProtocolAddress(p.nic, pa, gstack.AddressProperties{Disp: addressWatch{d, la}})
+		if err != nil {
+			return fmt.Errorf("stack: PvD %s: address %v: %v", d.name(), a.Prefix, err)
+		}
+	}
+	return nil
+}
+
+func (d *domain) setNeighbors(p *port, w *wanted) {
+	if p.mac == nil {
+		return
+	}
+	for _, n := range w.neighbors {
+		if n.Link != p.link.name {
+			continue
+		}
+		if err := d.stk.AddStaticNeighbor(p.nic, protocolOf(n.Addr), toAddr(n.Addr), tcpip.LinkAddress(n.MAC)); err != nil {
+			d.log.Error("neighbour not set", "op", "neighbor", "link", n.Link, "addr", n.Addr, "err", err.String())
+		}
+	}
+	for _, n := range d.plan.Load().neighbors {
+		if n.Link == p.link.name && !slices.ContainsFunc(w.neighbors, func(m pvd.Neighbor) bool {
+			return m.Link == n.Link && m.Addr == n.Addr
+		}) {
+			d.stk.RemoveNeighbor(p.nic, protocolOf(n.Addr), toAddr(n.Addr)) // gone already is as good
+		}
+	}
+}
+
+func (d *domain) setEgress(p *port, addrs []pvd.AddressInfo, f *fib) {
+	e := &egress{own: make(map[netip.Addr]struct{}, len(addrs)), fib: f}
+	for _, a := range addrs {
+		if a.Link == p.link.name {
+			addr := a.Prefix.Addr()
+			e.own[addr] = struct{}{}
+			e.has4 = e.has4 || addr.Is4()
+			e.has6 = e.has6 || addr.Is6()
+		}
+	}
+	p.egress.Store(e)
+}
+
+// setRoutes gives gVisor the little that it has to know: which prefixes are on a link,
+// and that everything else goes to the port, which looks at our own table.
+func (d *domain) setRoutes(w *wanted) {
+	var table []tcpip.Route
+	add := func(to netip.Prefix, p *port, anchored bool) {
+		r := tcpip.Route{Destination: toSubnet(to), NIC: p.nic}
+		if anchored && p.mac != nil {
+			r.Gateway = toAddr(anchor6)
+			if to.Addr().Is4() {
+				r.Gateway = toAddr(anchor4)
+			}
+		}
+		table = append(table, r)
+	}
+	for _, p := range *d.nics.Load() {
+		e := p.egress.Load()
+		for _, a := range w.addrs {
+			if a.Link == p.link.name {
+				add(a.Prefix, p, false)
+			}
+		}
+		for _, r := range w.routes {
+			// Within an on-link prefix gVisor would look for the destination itself.
+			if r.Link == p.link.name && r.To.Bits() > 0 && withinAddress(w.addrs, r) {
+				add(r.To, p, true)
+			}
+		}
+		if e.has4 {
+			add(netip.PrefixFrom(netip.IPv4Unspecified(), 0), p, true)
+		}
+		if e.has6 {
+			add(netip.PrefixFrom(netip.IPv6Unspecified(), 0), p, true)
+		}
+	}
+	d.loopMu.Lock()
+	defer d.loopMu.Unlock()
+	if d.loopMade {
+		table = append(table, loopbackRoutes()...)
+	}
+	d.stk.SetRouteTable(table)
+}
+
+func withinAddress(addrs []pvd.AddressInfo, r pvd.Route) bool {
+	return slices.ContainsFunc(addrs, func(a pvd.AddressInfo) bool {
+		return a.Link == r.Link && a.Prefix.Bits() < r.To.Bits() && a.Prefix.Contains(r.To.Addr())
+	})
+}

@@ -1,0 +1,232 @@
+package stack
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/network/arp"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
+
+	"github.com/pvdstack/pvdstack/pvd"
+	"github.com/pvdstack/pvdstack/tun"
+)
+
+// A verdict is what the demultiplexer has found out about a frame, before any packet
+// buffer exists for it.
+type verdict struct {
+	why   reason
+	to    *port   // who gets the frame, when that is one
+	group []*port // who gets a copy each, otherwise
+	proto tcpip.NetworkProtocolNumber
+	cast  tcpip.PacketType
+	ip    int // where the network header begins
+}
+
+// headLen is how much of a frame classify looks at: an Ethernet header, an IPv6 header,
+// and of a neighbour solicitation the target.
+const headLen = tun.EthernetHeaderLen + header.IPv6MinimumSize + 24
+
+// classify decides whose a frame is. head is its beginning, at least headLen octets or
+// all there is; size is its whole length.
+func (t *linkTable) classify(head []byte, size int) verdict {
+	if t.layer == tun.IP {
+		return t.classifyIP(head, size, verdict{cast: tcpip.PacketHost}, station{})
+	}
+	if len(head) < tun.EthernetHeaderLen {
+		return verdict{why: dropMalformed}
+	}
+	s := station{dst: mac(head[0:6]), src: mac(head[6:12]), ethernet: true}
+	v := verdict{ip: tun.EthernetHeaderLen, cast: s.cast()}
+	if _, own := t.stations[s.src]; own {
+		return verdict{why: dropOwnMAC}
+	}
+	if v.cast == tcpip.PacketHost {
+		if _, ok := t.stations[s.dst]; !ok {
+			return verdict{why: dropOtherMAC}
+		}
+	}
+	switch binary.BigEndian.Uint16(head[12:14]) {
+	case 0x8100, 0x88a8:
+		return verdict{why: dropVLAN}
+	case uint16(arp.ProtocolNumber):
+		return t.classifyARP(head, v, s)
+	case uint16(ipv4.ProtocolNumber), uint16(ipv6.ProtocolNumber):
+		return t.classifyIP(head, size, v, s)
+	}
+	return verdict{why: dropProtocol}
+}
+
+// mac is an Ethernet address.
+type mac [6]byte
+
+// A station is where a frame came from and went to on an Ethernet link.
+type station struct {
+	src, dst mac
+	ethernet bool
+}
+
+func (s station) cast() tcpip.PacketType {
+	switch {
+	case s.dst == mac{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}:
+		return tcpip.PacketBroadcast
+	case s.dst[0]&1 != 0:
+		return tcpip.PacketMulticast
+	}
+	return tcpip.PacketHost
+}
+
+// classifyARP finds whom an ARP packet concerns: the owner of the target, who has to
+// answer a request or gets the reply, and the owner of the sender's address, who is in
+// conflict.
+func (t *linkTable) classifyARP(head []byte, v verdict, s station) verdict {
+	a := header.ARP(head[v.ip:])
+	if !a.IsValid() {
+		return verdict{why: dropMalformed}
+	}
+	v.proto = arp.ProtocolNumber
+	sender, target := addr4(a.ProtocolAddressSender()), addr4(a.ProtocolAddressTarget())
+	if sender.IsLoopback() || target.IsLoopback() || sender.IsMulticast() {
+		return verdict{why: dropMartian}
+	}
+	t.learn(sender, s.src)
+	if v.cast == tcpip.PacketHost {
+		// To one station: to those PvDs that are it, if they have the target or have
+		// asked without a sender (RFC 5227).
+		v.group = t.at(s).keep(t, s.src, func(p *port) bool { return target.IsUnspecified() || p.owns(target) })
+	} else {
+		concerned := t.owners[target].and(t.owners[sender])
+		if a.Op() == header.ARPReply {
+			concerned = ports(t.ports) // an announcement: everybody's cache
+		}
+		v.group = concerned.keep(t, s.src, nil)
+	}
+	return v.done(dropNotOwned)
+}
+
+// classifyIP finds whose an IP packet is.
+func (t *linkTable) classifyIP(head []byte, size int, v verdict, s station) verdict {
+	h := head[v.ip:]
+	if len(h) == 0 {
+		return verdict{why: dropMalformed}
+	}
+	var src, dst netip.Addr
+	switch version := h[0] >> 4; {
+	case version == 4 && len(h) >= header.IPv4MinimumSize:
+		v.proto = ipv4.ProtocolNumber
+		src, dst = addr4(h[12:]), addr4(h[16:])
+	case version == 6 && len(h) >= header.IPv6MinimumSize:
+		v.proto = ipv6.ProtocolNumber
+		src, dst = addr6(h[8:]), addr6(h[24:])
+	default:
+		return verdict{why: dropMalformed}
+	}
+	if s.ethernet && binary.BigEndian.Uint16(head[12:14]) != uint16(v.proto) {
+		return verdict{why: dropMalformed}
+	}
+	switch {
+	case dst.IsLoopback(), pvd.IsThisNetwork(dst), dst.Is4In6():
+		return verdict{why: dropLoopbackDst}
+	case src.IsLoopback(), src.IsMulticast(), src == limitedBroadcast, src.Is4In6(),
+		pvd.IsThisNetwork(src) && !src.IsUnspecified():
+		return verdict{why: dropMartian}
+	}
+	if group := dst.IsMulticast() || dst == limitedBroadcast || t.broadcasts[dst] != nil; group {
+		return t.classifyGroup(h, v, s, src, dst)
+	}
+	return t.classifyUnicast(v, s, src, dst)
+}
+
+// classifyUnicast gives a packet to the one PvD that has its destination here. Where
+// several have, the station that it came from decides.
+func (t *linkTable) classifyUnicast(v verdict, s station, src, dst netip.Addr) verdict {
+	if v.cast != tcpip.PacketHost {
+		return verdict{why: dropCastMismatch} // RFC 1122 section 3.3.6
+	}
+	if src.IsUnspecified() {
+		return verdict{why: dropMartian}
+	}
+	owners := t.owners[dst]
+	if len(owners) == 0 {
+		return verdict{why: dropNotOwned}
+	}
+	if s.ethernet {
+		t.learnNeighbor(v, s, src)
+		if len(owners) > 1 {
+			owners = owners.keep(t, s.src, nil)
+			if len(owners) == 0 {
+				return verdict{why: dropUnknownMAC}
+			}
+		}
+		if owners[0].macOf() != s.dst {
+			return verdict{why: dropOtherMAC}
+		}
+	}
+	v.to = owners[0]
+	if v.to.owns(src) {
+		return verdict{why: dropMartian} // our own address, from elsewhere
+	}
+	v.why = delivered
+	return v
+}
+
+// classifyGroup finds whom a multicast or broadcast packet concerns.
+func (t *linkTable) classifyGroup(h []byte, v verdict, s station, src, dst netip.Addr) verdict {
+	if s.ethernet && v.cast == tcpip.PacketHost {
+		// A group's packet in a unicast frame is for that station alone.
+		v.group = t.at(s).keep(t, s.src, func(p *port) bool { return t.concerns(p, h, src, dst) })
+		return v.done(dropNotJoined)
+	}
+	v.group = ports(t.ports).keep(t, s.src, func(p *port) bool { return t.concerns(p, h, src, dst) })
+	return v.done(dropNotJoined)
+}
+
+// concerns reports whether a group packet is for p. Whether p's stack has joined the
+// group is for the stack to know in detail; here it is enough not to bother those who
+// can not have.
+func (t *linkTable) concerns(p *port, h []byte, src, dst netip.Addr) bool {
+	if p.owns(src) && !src.IsUnspecified() && !isND(h) {
+		return false
+	}
+	switch {
+	case dst.Is4():
+		return p.has4() && (dst == limitedBroadcast || t.broadcasts[dst].has(p) || dst == allSystems4 || p.joined(dst))
+	case isNS(h):
+		return p.owns(addr6(h[header.IPv6MinimumSize+8:]))
+	case dst == allNodes6:
+		return p.has6()
+	}
+	return p.has6() && p.joined(dst)
+}
+
+var (
+	allSystems4 = netip.MustParseAddr("224.0.0.1")
+	allNodes6   = netip.MustParseAddr("ff02::1")
+)
+
+// isND reports whether an IPv6 packet is a neighbour solicitation or advertisement
+// (RFC 4861 section 4), in which a station may well claim our address.
+func isND(h []byte) bool {
+	return len(h) >= header.IPv6MinimumSize+24 && h[0]>>4 == 6 && h[6] == uint8(header.ICMPv6ProtocolNumber) &&
+		(h[header.IPv6MinimumSize] == uint8(header.ICMPv6NeighborSolicit) || h[header.IPv6MinimumSize] == uint8(header.ICMPv6NeighborAdvert))
+}
+
+func isNS(h []byte) bool {
+	return isND(h) && h[header.IPv6MinimumSize] == uint8(header.ICMPv6NeighborSolicit)
+}
+
+// done completes the verdict on a group frame.
+func (v verdict) done(nobody reason) verdict {
+	switch len(v.group) {
+	case 0:
+		return verdict{why: nobody}
+	case 1:
+		v.to, v.group = v.group[0], nil
+		v.why = delivered
+	default:
+		v.why = deliveredCopies
+	}
+	return v
+}

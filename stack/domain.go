@@ -1,0 +1,174 @@
+package stack
+
+import (
+	"log/slog"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
+
+	"github.com/pvdstack/pvdstack/pvd"
+)
+
+// A domain is one PvD at work: a network stack of its own, a port on each of its links,
+// and the endpoints that applications have in it.
+type domain struct {
+	ref  pvd.Ref
+	host *Host
+	log  *slog.Logger
+	stk  *gstack.Stack
+
+	// gate is held shared by whoever creates, binds, connects or listens on an endpoint,
+	// and exclusively for the moment in which the PvD is marked as gone. After that
+	// moment no new endpoint comes into being.
+	gate sync.RWMutex
+	gone chan struct{} // closed when the PvD is removed; blocked calls return pvd.ErrNoPvD
+
+	plan      atomic.Pointer[plan]
+	endpoints endpointSet
+
+	loop     sync.Once // makes the loopback NIC
+	loopErr  error
+	loopMu   sync.Mutex // orders the making and the setting of routes
+	loopMade bool
+
+	nics    atomic.Pointer[[]*port] // every port that has a NIC
+	ports   map[string]*port        // the same by link; the registry's writer only
+	auto    map[string]pvd.Address  // the automatic address on each link, likewise
+	lastNIC tcpip.NICID             // likewise
+
+	addrMu     sync.Mutex
+	addrStates map[localAddr]pvd.AddressState
+	addrChange chan struct{} // closed and replaced when a state changes
+}
+
+// loopbackNIC is the NIC that a domain's own traffic uses. Those of links follow it.
+const loopbackNIC tcpip.NICID = 1
+
+// A localAddr is an address on a link.
+type localAddr struct {
+	addr netip.Addr // without zone
+	link string
+}
+
+// A plan is all that choosing an address and a route needs to know of a PvD. It is
+// replaced as a whole when the PvD changes.
+type plan struct {
+	name      string
+	links     []planLink        // those that are there, in order of preference
+	lost      []string          // those that are not
+	addrs     []pvd.AddressInfo // on the links that are there
+	neighbors []pvd.Neighbor
+	fib       *fib
+	dns       pvd.DNS
+}
+
+type planLink struct {
+	name string
+	nic  tcpip.NICID
+	port *port
+}
+
+func (p *plan) link(name string) (planLink, bool) {
+	for _, l := range p.links {
+		if l.name == name {
+			return l, true
+		}
+	}
+	return planLink{}, false
+}
+
+func (p *plan) linkOfNIC(id tcpip.NICID) (planLink, bool) {
+	for _, l := range p.links {
+		if l.nic == id {
+			return l, true
+		}
+	}
+	return planLink{}, false
+}
+
+// zoneOf returns the zone that addresses on the NIC have: the link's name.
+func (d *domain) zoneOf(id tcpip.NICID) string {
+	l, _ := d.plan.Load().linkOfNIC(id)
+	return l.name
+}
+
+// withZone returns a with the NIC's zone if a is of the kind that needs one
+// (RFC 4007 section 6).
+func (d *domain) withZone(a netip.Addr, id tcpip.NICID) netip.Addr {
+	if a.Is6() && (a.IsLinkLocalUnicast() || a.IsLinkLocalMulticast() || a.IsInterfaceLocalMulticast()) {
+		return a.WithZone(d.zoneOf(id))
+	}
+	return a
+}
+
+// enter keeps the PvD from being removed until leave is called. It is for the moments in
+// which an endpoint comes into being or changes its state, never for waiting.
+func (d *domain) enter() error {
+	d.gate.RLock()
+	select {
+	case <-d.gone:
+		d.gate.RUnlock()
+		return pvd.ErrNoPvD
+	default:
+		return nil
+	}
+}
+
+func (d *domain) leave() { d.gate.RUnlock() }
+
+// isGone reports whether the PvD has been removed.
+func (d *domain) isGone() bool {
+	select {
+	case <-d.gone:
+		return true
+	default:
+		return false
+	}
+}
+
+// local finds the NIC for binding to a: 0 for an unspecified address, the loopback NIC
+// for a loopback address, else that of the link that has the address. An address that is
+// not the PvD's is EADDRNOTAVAIL.
+func (d *domain) local(a netip.Addr) (tcpip.NICID, error) {
+	a = a.Unmap()
+	switch {
+	case !a.IsValid() || a.IsUnspecified():
+		return 0, nil
+	case a.IsLoopback():
+		return loopbackNIC, d.loopback()
+	}
+	p := d.plan.Load()
+	var found tcpip.NICID
+	for _, have := range p.addrs {
+		if have.Prefix.Addr() != a.WithZone("") || (a.Zone() != "" && a.Zone() != have.Link) {
+			continue
+		}
+		l, ok := p.link(have.Link)
+		if !ok || !have.State.Usable() {
+			continue
+		}
+		if found != 0 {
+			return 0, syscall.EINVAL // on several links, and no zone to tell which
+		}
+		found = l.nic
+	}
+	if found == 0 {
+		return 0, syscall.EADDRNOTAVAIL
+	}
+	return found, nil
+}
+
+func (d *domain) name() string { return d.plan.Load().name }
+
+func (d *domain) portOf(id tcpip.NICID) *port {
+	for _, p := range *d.nics.Load() {
+		if p.nic == id {
+			return p
+		}
+	}
+	return nil
+}

@@ -1,0 +1,262 @@
+package stack
+
+import (
+	"encoding/binary"
+	"errors"
+	"net/netip"
+	"sync"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/network/arp"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
+	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
+
+	"github.com/pvdstack/pvdstack/pvd"
+	"github.com/pvdstack/pvdstack/tun"
+)
+
+// anchorMAC is the hardware address of the anchors: the gateways, one per family, that
+// gVisor's own routing table leads to. No station has it. A packet to it is one for which
+// the port has to find the next hop.
+const anchorMAC = tcpip.LinkAddress("\x02\x00\x00\x00\x00\x00")
+
+// The anchors' addresses, both of a kind that is on no link: the IPv4 dummy address of
+// RFC 7600 and one of the discard prefix of RFC 6666.
+var (
+	anchor4 = netip.MustParseAddr("192.0.0.8")
+	anchor6 = netip.MustParseAddr("100::1")
+)
+
+// WritePackets checks and sends what the PvD's stack has made. It returns how many
+// packets it took over.
+func (p *port) WritePackets(pkts gstack.PacketBufferList) (int, tcpip.Error) {
+	for i, pkt := range pkts.AsSlice() {
+		if err := p.write(pkt); err != nil {
+			return i, err
+		}
+	}
+	return pkts.Len(), nil
+}
+
+// write sends one packet, or queues it until its next hop is known. An error means that
+// the packet was dropped and counted.
+func (p *port) write(pkt *gstack.PacketBuffer) tcpip.Error {
+	f, why := p.inspect(pkt)
+	if why != sent {
+		p.stats.add(why)
+		return dropError(why)
+	}
+	if p.mac == nil {
+		return p.send(pkt, "", f.urgent)
+	}
+	mac := pkt.EgressRoute.RemoteLinkAddress
+	if mac != anchorMAC {
+		return p.send(pkt, mac, f.urgent)
+	}
+	hop, ok := p.nextHop(f.src, f.dst)
+	if !ok {
+		p.stats.add(dropNoRoute)
+		return dropError(dropNoRoute)
+	}
+	if mac, ok = p.hops.lookup(hop); !ok {
+		return p.resolve(hop, f.src, pkt)
+	}
+	return p.send(pkt, mac, f.urgent)
+}
+
+// facts are what a packet's headers say that matters for sending it.
+type facts struct {
+	src, dst netip.Addr
+	urgent   bool // made by the link's reader, which must not wait
+}
+
+// inspect judges a packet by the rules for leaving: the source is the PvD's on this link,
+// or unspecified where the protocol has it so, and the destination may be on a link at
+// all. On an IP link it also looks for the route, since there is no next hop to find.
+func (p *port) inspect(pkt *gstack.PacketBuffer) (facts, reason) {
+	h := pkt.NetworkHeader().Slice()
+	e := p.egress.Load()
+	var f facts
+	anonymous := false // the protocol allows an unspecified source
+	switch pkt.NetworkProtocolNumber {
+	case ipv4.ProtocolNumber:
+		if len(h) < header.IPv4MinimumSize {
+			return f, dropMalformed
+		}
+		f.src, f.dst = addr4(h[12:]), addr4(h[16:])
+		anonymous = h[9] == uint8(header.IGMPProtocolNumber)
+		f.urgent = !mayWait(h[9], pkt)
+	case ipv6.ProtocolNumber:
+		if len(h) < header.IPv6MinimumSize {
+			return f, dropMalformed
+		}
+		f.src, f.dst = addr6(h[8:]), addr6(h[24:])
+		anonymous = f.dst.IsLinkLocalMulticast() // DAD, RS and MLD all go there
+		f.urgent = !mayWait(uint8(pkt.TransportProtocolNumber), pkt)
+	case arp.ProtocolNumber:
+		a := header.ARP(h)
+		if !a.IsValid() || tcpip.LinkAddress(a.HardwareAddressSender()) != p.macStr {
+			return f, dropBadSource
+		}
+		f.src, f.dst = addr4(a.ProtocolAddressSender()), addr4(a.ProtocolAddressTarget())
+		anonymous, f.urgent = true, true // an RFC 5227 probe has no sender
+	default:
+		return f, dropProtocol
+	}
+	if _, own := e.own[f.src]; !own && !(anonymous && f.src.IsUnspecified()) {
+		return f, dropBadSource
+	}
+	if f.dst.IsLoopback() || pvd.IsThisNetwork(f.dst) || f.dst.IsUnspecified() {
+		return f, dropBadDest
+	}
+	if p.mac == nil && !f.dst.IsMulticast() {
+		return f, p.inspectRoute(e, f)
+	}
+	return f, sent
+}
+
+// inspectRoute judges a packet on an IP link, where what the far end does with it is
+// out of our hands.
+func (p *port) inspectRoute(e *egress, f facts) reason {
+	if _, ok := e.fib.next(p.link.name, f.src, f.dst); !ok && !needsLink(f.dst) {
+		return dropNoRoute
+	}
+	if p.link.table.Load().ownedByOther(f.dst, p) {
+		return dropOtherPvD
+	}
+	return sent
+}
+
+// mayWait reports whether the sender of a packet may wait for room on the link: it is an
+// application, or TCP's own goroutine. Everything else, resets included, is an answer
+// that the link's reader makes, and that one must go on reading.
+func mayWait(proto uint8, pkt *gstack.PacketBuffer) bool {
+	switch tcpip.TransportProtocolNumber(proto) {
+	case header.TCPProtocolNumber:
+		h := pkt.TransportHeader().Slice()
+		return len(h) >= header.TCPMinimumSize && header.TCP(h).Flags()&header.TCPFlagRst == 0
+	case header.UDPProtocolNumber:
+		return true
+	}
+	return false
+}
+
+func addr4(b []byte) netip.Addr { return netip.AddrFrom4([4]byte(b[:4])) }
+func addr6(b []byte) netip.Addr { return netip.AddrFrom16([16]byte(b[:16])) }
+
+// A frame is the memory in which a packet is put together for its link.
+type frame struct {
+	ether [tun.EthernetHeaderLen]byte
+	bufs  [maxViews + 1][]byte
+}
+
+var frames = sync.Pool{New: func() any { return new(frame) }}
+
+// send sends a packet to a station, or on an IP link to the far end.
+func (p *port) send(pkt *gstack.PacketBuffer, to tcpip.LinkAddress, urgent bool) tcpip.Error {
+	f := frames.Get().(*frame)
+	bufs := f.bufs[:0]
+	if p.mac != nil {
+		copy(f.ether[0:6], to)
+		copy(f.ether[6:12], p.mac)
+		binary.BigEndian.PutUint16(f.ether[12:14], uint16(pkt.NetworkProtocolNumber))
+		bufs = append(bufs, f.ether[:])
+	}
+	views, skip := pkt.AsViewList()
+	for v := views.Front(); v != nil; v = v.Next() {
+		b := v.AsSlice()
+		if skip >= len(b) {
+			skip -= len(b)
+			continue
+		}
+		if len(bufs) == maxViews {
+			bufs = p.flatten(pkt, bufs)
+			break
+		}
+		bufs = append(bufs, b[skip:])
+		skip = 0
+	}
+	why := p.transmit(bufs, p.meta(pkt), urgent)
+	clear(f.bufs[:len(bufs)])
+	frames.Put(f)
+	p.stats.add(why)
+	return dropError(why)
+}
+
+// flatten puts a packet of too many pieces into one, behind the Ethernet header if bufs
+// begins with one.
+func (p *port) flatten(pkt *gstack.PacketBuffer, bufs [][]byte) [][]byte {
+	whole := pkt.ToView()
+	defer whole.Release()
+	head := 0
+	if p.mac != nil {
+		head = 1
+	}
+	return append(bufs[:head], whole.ToSlice())
+}
+
+// meta says what was left to the link of a packet's checksum and segmentation.
+func (p *port) meta(pkt *gstack.PacketBuffer) tun.Meta {
+	g := pkt.GSOOptions
+	if g.Type == gstack.GSONone {
+		return tun.Meta{}
+	}
+	link := uint16(0)
+	if p.mac != nil {
+		link = tun.EthernetHeaderLen
+	}
+	m := tun.Meta{HdrLen: link + uint16(pkt.HeaderSize())}
+	if g.NeedsCsum {
+		m.Flags = tun.NeedsCsum
+		m.CsumStart = link + g.L3HdrLen
+		m.CsumOffset = g.CsumOffset
+	}
+	if pkt.Data().Size() > int(g.MSS) {
+		m.GSO, m.GSOSize = tun.GSOTCP4, g.MSS
+		if g.Type == gstack.GSOTCPv6 {
+			m.GSO = tun.GSOTCP6
+		}
+	}
+	return m
+}
+
+// transmit hands a frame to the link, waiting for room if it may.
+func (p *port) transmit(bufs [][]byte, m tun.Meta, urgent bool) reason {
+	if r := p.domain.host.recorder; r != nil {
+		r.Record(p.link.name, p.domain.name(), true, bufs, m)
+	}
+	err := p.link.link.Send(bufs, m)
+	if err == tun.ErrFull && !urgent {
+		start := p.domain.host.clock.Monotonic()
+		for err == tun.ErrFull && p.waitForRoom(start) {
+			err = p.link.link.Send(bufs, m)
+		}
+	}
+	switch {
+	case err == nil:
+		return sent
+	case err == tun.ErrFull:
+		return dropFull
+	case errors.Is(err, tun.ErrDown):
+		return dropDown
+	}
+	return dropSend
+}
+
+// dropError is what the sender of a dropped packet is told. A full link is none of its
+// business: the packet might as well have been lost further on.
+func dropError(r reason) tcpip.Error {
+	switch r {
+	case dropNoRoute:
+		return &tcpip.ErrNetworkUnreachable{}
+	case dropOtherPvD, dropNoNeighbor:
+		return &tcpip.ErrHostUnreachable{}
+	case dropBadSource:
+		return &tcpip.ErrBadLocalAddress{}
+	case dropBadDest:
+		return &tcpip.ErrNetworkUnreachable{}
+	}
+	return nil
+}

@@ -1,0 +1,316 @@
+package stack
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+
+	"github.com/pvdstack/pvdstack/pvd"
+	"github.com/pvdstack/pvdstack/tun"
+)
+
+// A Config says how a [Host] is made. Its zero value is usable.
+type Config struct {
+	// Logger gets what the host has to say. Nil: it says nothing.
+	Logger *slog.Logger
+
+	// Clock is where time comes from. Nil: [pvd.SystemClock].
+	Clock pvd.Clock
+
+	// Secret is the key from which hardware addresses and interface identifiers are
+	// derived (RFC 7217 section 5). With the same secret they are the same again. Nil: a
+	// new one, so that they are not.
+	Secret []byte
+
+	// Recorder, if not nil, is shown every frame of every PvD, as an observer for tests
+	// and for people; it slows all of them down.
+	Recorder Recorder
+}
+
+// A Host holds links and PvDs, and is where applications find their networks. Its methods
+// may be called concurrently.
+type Host struct {
+	log      *slog.Logger
+	clock    pvd.Clock
+	secret   []byte
+	recorder Recorder
+	registry *pvd.Registry
+
+	mu      sync.RWMutex // guards the maps; only the registry's writer changes them
+	domains map[pvd.Ref]*domain
+	links   map[string]*hostLink
+	joiners map[joiner]struct{}
+	closed  bool
+}
+
+// A joiner is a socket that is in every PvD.
+type joiner interface {
+	// join makes the socket part of d, which is complete but for being visible. An error
+	// refuses the PvD.
+	join(d *domain) error
+	// left tells that d is gone. It does not wait.
+	left(d *domain)
+}
+
+// New returns a host without links and PvDs. Close ends it.
+func New(c Config) (*Host, error) {
+	h := &Host{
+		log: c.Logger, clock: c.Clock, secret: slices.Clone(c.Secret), recorder: c.Recorder,
+		domains: make(map[pvd.Ref]*domain),
+		links:   make(map[string]*hostLink),
+		joiners: make(map[joiner]struct{}),
+	}
+	if h.log == nil {
+		h.log = slog.New(slog.DiscardHandler)
+	}
+	if h.clock == nil {
+		h.clock = pvd.SystemClock()
+	}
+	if len(h.secret) == 0 {
+		h.secret = make([]byte, 32)
+		if _, err := rand.Read(h.secret); err != nil {
+			return nil, fmt.Errorf("stack: secret: %w", err)
+		}
+	}
+	h.registry = pvd.NewRegistry(pvd.RegistryConfig{Apply: h.apply, Observe: h.observe})
+	return h, nil
+}
+
+// ErrClosed reports an operation on a host that has been closed.
+var ErrClosed = errors.New("stack: host is closed")
+
+// Close removes all PvDs, then all links, which it closes, and returns when every
+// goroutine of the host has ended. Calls after the first do nothing.
+func (h *Host) Close() error {
+	ctx := context.Background()
+	h.mu.Lock()
+	if h.closed {
+		h.mu.Unlock()
+		return nil
+	}
+	h.closed = true
+	h.mu.Unlock()
+	var errs []error
+	for _, ref := range h.registry.List() {
+		if err := h.registry.Remove(ctx, ref); err != nil && !errors.Is(err, pvd.ErrNoPvD) {
+			errs = append(errs, err)
+		}
+	}
+	for _, name := range h.Links() {
+		errs = append(errs, h.removeLink(ctx, name))
+	}
+	h.registry.Close()
+	return errors.Join(errs...)
+}
+
+// do has the registry's writer run f, unless the host is closed.
+func (h *Host) do(f func() error) error {
+	return h.registry.Serialize(context.Background(), func() error {
+		if h.isClosed() {
+			return ErrClosed
+		}
+		return f()
+	})
+}
+
+func (h *Host) isClosed() bool {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return h.closed
+}
+
+// AddLink gives the host a link under a name that PvDs refer to it by. From here on the
+// link is the host's, which closes it in [Host.RemoveLink] or [Host.Close]; after an error
+// it is still the caller's. PvDs that had a link of that name before have it again.
+func (h *Host) AddLink(name string, l tun.Link) error {
+	if name == "" {
+		return errors.New("stack: a link needs a name")
+	}
+	return h.do(func() error {
+		if _, ok := h.link(name); ok {
+			return fmt.Errorf("stack: there is a link %q already", name)
+		}
+		if len(h.Links()) >= maxLinks {
+			return fmt.Errorf("stack: %d links are attached, which is the limit", maxLinks)
+		}
+		hl := newHostLink(h, name, l)
+		h.mu.Lock()
+		h.links[name] = hl
+		h.mu.Unlock()
+		hl.start()
+		h.reapply(name)
+		return nil
+	})
+}
+
+// RemoveLink takes a link away and closes it. PvDs on it stay; their connections over it
+// fail with ENETDOWN.
+func (h *Host) RemoveLink(name string) error { return h.removeLink(context.Background(), name) }
+
+func (h *Host) removeLink(ctx context.Context, name string) error {
+	return h.registry.Serialize(ctx, func() error {
+		hl, ok := h.link(name)
+		if !ok {
+			return fmt.Errorf("stack: there is no link %q", name)
+		}
+		h.mu.Lock()
+		delete(h.links, name)
+		h.mu.Unlock()
+		h.reapply(name)
+		err := hl.link.Close()
+		hl.done.Wait()
+		return err
+	})
+}
+
+// Links returns the names of the host's links, sorted.
+func (h *Host) Links() []string {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	names := make([]string, 0, len(h.links))
+	for n := range h.links {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func (h *Host) link(name string) (*hostLink, bool) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	l, ok := h.links[name]
+	return l, ok
+}
+
+// domain returns the PvD at work that ref refers to, which is not a reserved value.
+func (h *Host) domain(ref pvd.Ref) (*domain, error) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	d, ok := h.domains[ref]
+	if !ok {
+		return nil, pvd.ErrNoPvD
+	}
+	return d, nil
+}
+
+// Add attaches a PvD. It is checked in full before anything is touched: a link that does
+// not exist, an address that can not be told from another PvD's, or anything that
+// [pvd.Config.Validate] finds is an error, and nothing remains. Add does not wait for
+// duplicate address detection; [Host.WaitReady] does, and so does dialling.
+func (h *Host) Add(ctx context.Context, c pvd.Config) (pvd.Ref, error) {
+	if err := h.check(c); err != nil {
+		return pvd.Unspecified, err
+	}
+	return h.registry.Add(ctx, c.Describe)
+}
+
+// Update changes a PvD to what c says. Connections on addresses that stay live on; those
+// on addresses or links that go fail with EADDRNOTAVAIL or ENETDOWN. When the new
+// configuration is refused, the old one remains in force.
+func (h *Host) Update(ctx context.Context, ref pvd.Ref, c pvd.Config) error {
+	if err := h.check(c); err != nil {
+		return err
+	}
+	return h.registry.Update(ctx, ref, c.Describe)
+}
+
+func (h *Host) check(c pvd.Config) error {
+	if h.isClosed() {
+		return ErrClosed
+	}
+	if err := c.Validate(); err != nil {
+		return fmt.Errorf("stack: PvD %s: %w", c.Label(), err)
+	}
+	return nil
+}
+
+// Remove detaches a PvD. Everything in it fails with [pvd.ErrNoPvD], calls that are
+// blocked at once, and its peers get resets. When Remove returns nothing of it is left.
+func (h *Host) Remove(ctx context.Context, ref pvd.Ref) error { return h.registry.Remove(ctx, ref) }
+
+// Info returns the newest description of a PvD, or [pvd.ErrNoPvD].
+func (h *Host) Info(ref pvd.Ref) (*pvd.Info, error) { return h.registry.Info(ref) }
+
+// List returns the PvDs that are attached, in the order in which they were.
+func (h *Host) List() []pvd.Ref { return h.registry.List() }
+
+// Default returns the system default PvD, [pvd.Null] if there is none.
+func (h *Host) Default() pvd.Ref { return h.registry.Default() }
+
+// SetDefault makes ref, or [pvd.Null], the system default.
+func (h *Host) SetDefault(ref pvd.Ref) error { return h.registry.SetDefault(ref) }
+
+// WaitReady waits until all conditions hold of a PvD; without any, until its addresses
+// have been through duplicate address detection. The error names what is lacking.
+func (h *Host) WaitReady(ctx context.Context, ref pvd.Ref, conds ...pvd.Condition) error {
+	if len(conds) == 0 {
+		conds = []pvd.Condition{pvd.Settled}
+	}
+	return h.registry.Wait(ctx, ref, conds...)
+}
+
+// Stats returns the host's counters.
+func (h *Host) Stats() Stats {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	s := Stats{Links: make(map[string]map[string]uint64), PvDs: make(map[string]map[string]map[string]uint64)}
+	for name, l := range h.links {
+		s.Links[name] = l.stats.countFrames()
+	}
+	for _, d := range h.domains {
+		of := make(map[string]map[string]uint64)
+		for _, p := range *d.nics.Load() {
+			of[p.link.name] = p.stats.count()
+		}
+		s.PvDs[d.name()] = of
+	}
+	return s
+}
+
+// addJoiner makes j part of every PvD, those that are and those to come. If one refuses,
+// j is part of none.
+func (h *Host) addJoiner(ctx context.Context, j joiner) error {
+	return h.registry.Serialize(ctx, func() error {
+		if h.isClosed() {
+			return ErrClosed
+		}
+		var joined []*domain
+		for _, ref := range h.registry.List() {
+			d, err := h.domain(ref)
+			if err == nil {
+				err = j.join(d)
+			}
+			if err != nil {
+				for _, d := range joined {
+					j.left(d)
+				}
+				return err
+			}
+			joined = append(joined, d)
+		}
+		h.mu.Lock()
+		h.joiners[j] = struct{}{}
+		h.mu.Unlock()
+		return nil
+	})
+}
+
+func (h *Host) removeJoiner(j joiner) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.joiners, j)
+}
+
+func (h *Host) everyJoiner() []joiner {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	js := make([]joiner, 0, len(h.joiners))
+	for j := range h.joiners {
+		js = append(js, j)
+	}
+	return js
+}

@@ -1,0 +1,100 @@
+package stack
+
+import (
+	"slices"
+
+	"github.com/pvdstack/pvdstack/pvd"
+)
+
+// observe writes the states of a PvD's addresses into its description, and makes them
+// count for whoever chooses a source. It runs on the registry's writer.
+func (h *Host) observe(ref pvd.Ref, b *pvd.Builder) {
+	d, err := h.domain(ref)
+	if err != nil {
+		return
+	}
+	d.refreshPlan()
+	had, _ := pvd.Addresses.Of(b)
+	var addrs []pvd.AddressInfo
+	for _, a := range had {
+		if _, lost := d.ports[a.Link]; !lost && !d.isAutomatic(a.Address) {
+			a.State = pvd.Down // its link is not there
+			addrs = append(addrs, a)
+		}
+	}
+	pvd.Addresses.Set(b, append(slices.Clone(d.plan.Load().addrs), addrs...))
+}
+
+// publishPlan replaces the plan by what is wanted.
+func (d *domain) publishPlan(w *wanted) {
+	p := &plan{name: w.name, neighbors: w.neighbors, dns: w.dns}
+	for _, name := range w.links {
+		if port := w.ports[name]; port != nil {
+			p.links = append(p.links, planLink{name: name, nic: port.nic, port: port})
+		} else {
+			p.lost = append(p.lost, name)
+		}
+	}
+	for _, a := range w.addrs {
+		if w.ports[a.Link] != nil {
+			p.addrs = append(p.addrs, a)
+		}
+	}
+	p.fib = newFIB(w.addrs, w.routes)
+	d.plan.Store(p)
+	d.refreshPlan()
+}
+
+// refreshPlan brings the states of the plan's addresses up to date and wakes those who
+// wait for one.
+func (d *domain) refreshPlan() {
+	p := *d.plan.Load()
+	p.addrs = slices.Clone(p.addrs)
+	d.addrMu.Lock()
+	defer d.addrMu.Unlock()
+	for i, a := range p.addrs {
+		p.addrs[i].State = d.addrStates[localAddr{a.Prefix.Addr(), a.Link}]
+	}
+	d.plan.Store(&p)
+	close(d.addrChange)
+	d.addrChange = make(chan struct{})
+}
+
+// addressesChanged returns a channel that is closed when the state of an address changes.
+func (d *domain) addressesChanged() <-chan struct{} {
+	d.addrMu.Lock()
+	defer d.addrMu.Unlock()
+	return d.addrChange
+}
+
+// setAddressState takes note of an address's state. It may be called with any lock of
+// gVisor's held: the writer does the rest.
+func (d *domain) setAddressState(a localAddr, s pvd.AddressState) {
+	d.addrMu.Lock()
+	if had, ok := d.addrStates[a]; !ok || had == s {
+		d.addrMu.Unlock()
+		return
+	}
+	d.addrStates[a] = s
+	d.addrMu.Unlock()
+	d.host.registry.Refresh(d.ref)
+}
+
+func (d *domain) forgetAddressState(a localAddr) {
+	d.addrMu.Lock()
+	defer d.addrMu.Unlock()
+	delete(d.addrStates, a)
+}
+
+// linkChanged follows a change of a link's state or MTU.
+func (h *Host) linkChanged(l *hostLink) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	for _, d := range h.domains {
+		for _, p := range *d.nics.Load() {
+			if p.link == l {
+				d.host.registry.Refresh(d.ref)
+			}
+		}
+	}
+}

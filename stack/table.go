@@ -1,0 +1,293 @@
+package stack
+
+import (
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
+
+	"github.com/pvdstack/pvdstack/tun"
+)
+
+// A linkTable tells whose a frame on one link is. It is made whole by the registry's
+// writer whenever a PvD on the link changes, and never modified, but for what is learned
+// of stations. The link's reader takes no lock to use it.
+type linkTable struct {
+	layer      tun.Layer
+	ports      ports
+	stations   map[mac]ports
+	owners     map[netip.Addr]ports
+	broadcasts map[netip.Addr]ports // directed broadcast addresses
+
+	// routers tells by whose router an address is held. Where PvDs with equal addresses
+	// have to be told apart, the station that speaks for a router of one of them is
+	// that one's.
+	routers map[netip.Addr]ports
+	apart   map[*port]bool // the ports that share an address with another
+	known   map[mac]*port  // stations that the configuration gives to a port
+	learned *learnedMACs
+}
+
+// ports is a set of ports, in no particular order.
+type ports []*port
+
+func (s ports) has(p *port) bool { return slices.Contains(s, p) }
+
+// and returns the union of two sets.
+func (s ports) and(o ports) ports {
+	if len(s) == 0 {
+		return o
+	}
+	for _, p := range o {
+		if !s.has(p) {
+			s = append(slices.Clip(s), p)
+		}
+	}
+	return s
+}
+
+// keep returns those of s that may hear the station src and for which match, unless it is
+// nil, holds. A port that has to be told apart hears the stations only that are its own.
+func (s ports) keep(t *linkTable, src mac, match func(*port) bool) ports {
+	kept := func(p *port) bool {
+		return (!t.apart[p] || t.stationOf(src) == p) && (match == nil || match(p))
+	}
+	for i, p := range s {
+		if kept(p) {
+			continue
+		}
+		// The first one to go: from here on it has to be a copy.
+		rest := slices.Clone(s[:i])
+		for _, p := range s[i+1:] {
+			if kept(p) {
+				rest = append(rest, p)
+			}
+		}
+		return rest
+	}
+	return s
+}
+
+// at returns the ports that are the station a frame was sent to.
+func (t *linkTable) at(s station) ports { return t.stations[s.dst] }
+
+// stationOf returns the port whose neighbour a station is, nil if that is unknown.
+func (t *linkTable) stationOf(m mac) *port {
+	if p, ok := t.known[m]; ok {
+		return p
+	}
+	return t.learned.lookup(m)
+}
+
+// ownedByOther reports whether a belongs to a PvD on this link other than p's, and not to
+// p's.
+func (t *linkTable) ownedByOther(a netip.Addr, p *port) bool {
+	o := t.owners[a]
+	return len(o) > 0 && !o.has(p)
+}
+
+// newLinkTable makes the table for the ports on a link. It fails, naming both PvDs, when
+// two of them could not be told apart.
+func newLinkTable(layer tun.Layer, on []portPlan, learned *learnedMACs) (*linkTable, error) {
+	t := &linkTable{
+		layer:      layer,
+		stations:   make(map[mac]ports),
+		owners:     make(map[netip.Addr]ports),
+		broadcasts: make(map[netip.Addr]ports),
+		routers:    make(map[netip.Addr]ports),
+		apart:      make(map[*port]bool),
+		known:      make(map[mac]*port),
+		learned:    learned,
+	}
+	plans := make(map[*port]*portPlan, len(on))
+	for i := range on {
+		pp := &on[i]
+		plans[pp.port] = pp
+		t.add(pp)
+	}
+	for a, owners := range t.owners {
+		if len(owners) > 1 {
+			for _, p := range owners {
+				t.apart[p] = true
+			}
+			if err := t.tellApart(a, owners, plans); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for p := range t.apart {
+		for _, m := range plans[p].stations {
+			t.known[m] = p
+		}
+	}
+	learned.retain(t)
+	return t, nil
+}
+
+// add enters one port.
+func (t *linkTable) add(pp *portPlan) {
+	p := pp.port
+	t.ports = append(t.ports, p)
+	if t.layer == tun.Ethernet {
+		m := p.macOf()
+		t.stations[m] = append(t.stations[m], p)
+	}
+	for _, a := range pp.addrs {
+		t.owners[a.Addr()] = append(t.owners[a.Addr()], p)
+		if b, ok := directedBroadcast(a); ok {
+			t.broadcasts[b] = append(t.broadcasts[b], p)
+		}
+	}
+	for _, r := range pp.routers {
+		t.routers[r] = append(t.routers[r], p)
+	}
+}
+
+// tellApart checks that the owners of an address have neighbours that differ: each needs
+// stations of its own by configuration, or a router whose address no other one has.
+func (t *linkTable) tellApart(a netip.Addr, owners ports, plans map[*port]*portPlan) error {
+	for i, p := range owners {
+		for _, q := range owners[i+1:] {
+			if err := t.distinct(plans[p], plans[q]); err != nil {
+				return fmt.Errorf("PvDs %s and %s both have %v on link %q: %w",
+					p.domain.name(), q.domain.name(), a, p.link.name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// An indistinctError says why two PvDs with an equal address can not be told apart.
+type indistinctError string
+
+func (e indistinctError) Error() string { return string(e) }
+
+func (t *linkTable) distinct(a, b *portPlan) error {
+	if t.layer != tun.Ethernet {
+		return indistinctError("nothing in a packet on an IP link tells them apart")
+	}
+	for _, m := range a.stations {
+		if slices.Contains(b.stations, m) {
+			return indistinctError(fmt.Sprintf("both have the neighbour %v", m))
+		}
+	}
+	for _, pp := range []*portPlan{a, b} {
+		if len(pp.stations) > 0 {
+			continue
+		}
+		if !slices.ContainsFunc(pp.routers, func(r netip.Addr) bool { return len(t.routers[r]) == 1 }) {
+			return indistinctError(fmt.Sprintf("%s has neither a neighbour with a hardware address in its configuration nor a router of its own",
+				pp.port.domain.name()))
+		}
+	}
+	return nil
+}
+
+// learn notes that a station speaks for an address. Only a router that one port alone
+// has makes the station that port's.
+func (t *linkTable) learn(sender netip.Addr, m mac) {
+	if r := t.routers[sender]; len(r) == 1 && t.apart[r[0]] {
+		t.learned.note(m, r[0])
+	}
+}
+
+// learnNeighbor learns from a neighbour's own packets: those that can not have been
+// forwarded, since a router would have put its own station in.
+func (t *linkTable) learnNeighbor(v verdict, s station, src netip.Addr) {
+	if len(t.apart) > 0 && v.proto == ipv6.ProtocolNumber && src.IsLinkLocalUnicast() {
+		t.learn(src, s.src)
+	}
+}
+
+// learnedMACs are the stations that have spoken for a router. They outlive the tables.
+type learnedMACs struct {
+	mu sync.RWMutex
+	m  map[mac]*port // nil: more than one PvD's router, which tells nothing
+}
+
+func (l *learnedMACs) lookup(m mac) *port {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.m[m]
+}
+
+func (l *learnedMACs) note(m mac, p *port) {
+	if l.lookup(m) == p {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	had, ok := l.m[m]
+	switch {
+	case ok && had != p:
+		l.m[m] = nil
+	case !ok && len(l.m) < maxLearnedMACs:
+		if l.m == nil {
+			l.m = make(map[mac]*port)
+		}
+		l.m[m] = p
+	}
+}
+
+// retain forgets what was learned for ports that are no longer in t.
+func (l *learnedMACs) retain(t *linkTable) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	maps.DeleteFunc(l.m, func(_ mac, p *port) bool { return p != nil && !t.apart[p] })
+}
+
+// directedBroadcast returns the address of all stations on an IPv4 prefix
+// (RFC 1122 section 3.2.1.3).
+func directedBroadcast(p netip.Prefix) (netip.Addr, bool) {
+	if !p.Addr().Is4() || p.Bits() > 30 {
+		return netip.Addr{}, false
+	}
+	b := p.Addr().As4()
+	host := binary.BigEndian.Uint32(b[:]) | uint32(1)<<(32-p.Bits()) - 1
+	binary.BigEndian.PutUint32(b[:], host)
+	return netip.AddrFrom4(b), true
+}
+
+// A portPlan is what a link's table has to know of one of its ports.
+type portPlan struct {
+	port     *port
+	addrs    []netip.Prefix
+	routers  []netip.Addr
+	stations []mac // neighbours that the configuration gives
+}
+
+// The methods below are what the demultiplexer asks of a port.
+
+func (p *port) macOf() mac {
+	var m mac
+	copy(m[:], p.mac)
+	return m
+}
+
+func (p *port) owns(a netip.Addr) bool {
+	_, ok := p.egress.Load().own[a]
+	return ok
+}
+
+func (p *port) has4() bool { return p.egress.Load().has4 }
+func (p *port) has6() bool { return p.egress.Load().has6 }
+
+// joined reports whether the PvD may have joined a group on this link: its stack joins
+// the groups of its own addresses by itself, those of applications are counted.
+func (p *port) joined(group netip.Addr) bool {
+	if group.Is6() && isSolicitedNode(group) {
+		return true // a neighbour solicitation has been looked into before
+	}
+	ok, err := p.domain.stk.IsInGroup(p.nic, toAddr(group))
+	return err == nil && ok
+}
+
+func isSolicitedNode(a netip.Addr) bool {
+	return header.IsSolicitedNodeAddr(tcpip.AddrFrom16(a.As16()))
+}
