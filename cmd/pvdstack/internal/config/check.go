@@ -17,12 +17,12 @@ type checker struct {
 	linkNames []string            // in the file
 	pvdNames  []string            // in the file
 	linkTypes map[string]LinkType // by name, of links with a known type
-	ethernet  map[string]bool     // by name: frames have hardware addresses
+	ipOnly    map[string]bool     // by name, of links known to carry no hardware addresses
 }
 
 // check returns what a file says. Where that notes a fault, the result is of no use.
 func check(fs *faultList, raw *rawFile) *Config {
-	c := &checker{faultList: fs, raw: raw, linkTypes: make(map[string]LinkType), ethernet: make(map[string]bool)}
+	c := &checker{faultList: fs, raw: raw, linkTypes: make(map[string]LinkType), ipOnly: make(map[string]bool)}
 	for _, l := range raw.links {
 		c.linkNames = append(c.linkNames, l.name.v)
 	}

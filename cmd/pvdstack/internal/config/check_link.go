@@ -13,7 +13,7 @@ func (c *checker) link(r *rawLink) Link {
 		Interface: r.iface.v,
 		OwnMAC:    r.mac.v != "interface",
 		FD:        int(r.fd.v),
-		Ethernet:  r.layer.v == "ethernet",
+		VNetHdr:   r.vnet.v,
 		MTU:       int(r.mtu.v),
 	}
 	c.name(r.name, "a link")
@@ -28,8 +28,9 @@ func (c *checker) link(r *rawLink) Link {
 	if l.Type == "" {
 		return l
 	}
+	l.Layer = Layer(c.oneOf(r.layer, "layer", "ip", "ethernet"))
 	c.linkTypes[l.Name] = l.Type
-	c.ethernet[l.Name] = l.Type == TAP || l.Type == Packet || l.Ethernet
+	c.ipOnly[l.Name] = l.Type == TUN || l.Layer == IP
 	c.onlyFor(r, l.Type)
 	switch l.Type {
 	case TUN, TAP:
@@ -44,10 +45,6 @@ func (c *checker) link(r *rawLink) Link {
 		if !r.fd.given {
 			c.missing(r.name.at, "fd link "+quote(l.Name), "fd", "the number of an open descriptor, such as 3")
 		}
-		if !r.layer.given {
-			c.missing(r.name.at, "fd link "+quote(l.Name), "layer", oneOf([]string{"ip", "ethernet"}))
-		}
-		c.oneOf(r.layer, "layer", "ip", "ethernet")
 	}
 	return l
 }
@@ -66,6 +63,7 @@ func (c *checker) onlyFor(r *rawLink, t LinkType) {
 		{"interface", r.iface.given, r.iface.at, t == Packet, "packet"},
 		{"fd", r.fd.given, r.fd.at, t == FD, "fd"},
 		{"layer", r.layer.given, r.layer.at, t == FD, "fd"},
+		{"vnet_hdr", r.vnet.given, r.vnet.at, t == FD, "fd"},
 		{"mtu", r.mtu.given, r.mtu.at, device || t == FD, "tun, tap and fd"},
 		{"mac", r.mac.given, r.mac.at, t == Packet, "packet"},
 		{"host", r.host.set, r.host.at, device, "tun and tap"},
@@ -181,7 +179,7 @@ func (c *checker) uniqueAddresses(out *Config) {
 				c.add(a.address.at, "address %s is the kernel's side of link %q too: want another one on the same network", at.addr, at.link)
 			case other == p.Name:
 				c.add(a.address.at, "address %s is here for the second time on link %q: leave one", at.addr, at.link)
-			case !c.ethernet[at.link]:
+			case c.ipOnly[at.link]:
 				c.add(a.address.at, "address %s is PvD %q's too, and link %q can not tell the two apart: want another address or another link", at.addr, other, at.link)
 			}
 		}

@@ -228,7 +228,7 @@ func (p *pvdChecker) neighbor(b *rawNeighbor) {
 	if link == "" && len(p.links) > 0 {
 		link = p.links[0]
 	}
-	if p.linkTypes[link] != "" && !p.ethernet[link] {
+	if p.ipOnly[link] {
 		p.add(b.at, "link %q carries IP packets, which have no hardware addresses: leave the neighbor out", link)
 	}
 	n.Addr, _ = p.address(b.address, "neighbor")

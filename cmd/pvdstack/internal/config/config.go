@@ -40,6 +40,15 @@ const (
 	FD     LinkType = "fd"     // a descriptor that the daemon was started with
 )
 
+// A Layer says what a link's frames begin with.
+type Layer string
+
+// The layers.
+const (
+	IP       Layer = "ip"
+	Ethernet Layer = "ethernet"
+)
+
 // A Link is a link to open.
 type Link struct {
 	Name string
@@ -54,8 +63,10 @@ type Link struct {
 	OwnMAC bool
 	// FD is the descriptor of an FD link.
 	FD int
-	// Ethernet says that the frames of an FD link have an Ethernet header.
-	Ethernet bool
+	// Layer says what the frames of an FD link begin with; empty: what the device says.
+	Layer Layer
+	// VNetHdr says that a virtio_net_hdr goes before each frame of an FD link.
+	VNetHdr bool
 	// MTU in octets of a TUN, TAP or FD link. 0: the type's default.
 	MTU int
 	// Host is the kernel's side of a TUN or TAP device.

@@ -85,7 +85,7 @@ func TestReference(t *testing.T) {
 				Host: HostSide{Addresses: []netip.Prefix{prefix("10.9.0.1/24")}},
 			},
 			{Name: "wan", Type: Packet, Interface: "eth1", OwnMAC: true},
-			{Name: "inherited", Type: FD, OwnMAC: true, FD: 3, MTU: 1500},
+			{Name: "inherited", Type: FD, OwnMAC: true, FD: 3, Layer: IP, VNetHdr: true, MTU: 1500},
 		},
 		PvDs: []PvD{
 			{"corp", pvd.Config{

@@ -78,7 +78,8 @@ func TestFaults(t *testing.T) {
 		{"no interface", "{type: tap}", "{type: packet}", `c:2:3: packet link "lab" has no "interface": want the name of an interface, such as eth0`},
 		{"mac", "{type: tap}", "{type: packet, interface: eth0, mac: own}", `c:2:45: mac "own" is not known: want "per-pvd" or "interface"`},
 		{"no fd", "{type: tap}", "{type: fd, layer: ethernet}", `c:2:3: fd link "lab" has no "fd": want the number of an open descriptor, such as 3`},
-		{"no layer", "{type: tap}", "{type: fd, fd: 3}", `c:2:3: fd link "lab" has no "layer": want "ip" or "ethernet"`},
+		{"standard stream", "{type: tap}", "{type: fd, fd: 2}", `c:2:23: fd is 2: want a whole number from 3 to 1048575`},
+		{"layer", "{type: tap}", "{type: fd, fd: 3, layer: l2}", `c:2:33: layer "l2" is not known: want "ip" or "ethernet"`},
 		{"host address", "{type: tap}", "{type: tap, host: {addresses: [10.0.0.1]}}", `c:2:39: address "10.0.0.1" has no prefix length: want one such as 10.0.0.1/24`},
 		{"bridge and addresses", "{type: tap}", "{type: tap, host: {addresses: [10.0.0.1/8], bridge: br0}}", `c:2:39: a port of a bridge has no addresses of its own: give them to bridge "br0"`},
 

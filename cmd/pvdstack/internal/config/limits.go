@@ -48,4 +48,6 @@ const (
 	// largest descriptor: as many as Linux gives a process at most by default (fs.nr_open).
 	maxConns = 1 << 20
 	maxFD    = 1<<20 - 1
+	// minFD is the first descriptor after standard input, output and error.
+	minFD = 3
 )

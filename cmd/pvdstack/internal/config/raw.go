@@ -27,6 +27,7 @@ type rawLink struct {
 	iface  value[string]
 	fd     value[int64]
 	layer  value[string]
+	vnet   value[bool]
 	mtu    value[int64]
 	mac    value[string]
 	host   rawHost
@@ -122,8 +123,9 @@ func readLink(r *reader, key value[string], n ast.Node) rawLink {
 		"type":      r.text("type", &l.typ),
 		"name":      r.text("name", &l.dev),
 		"interface": r.text("interface", &l.iface),
-		"fd":        r.integer("fd", 0, maxFD, &l.fd),
+		"fd":        r.integer("fd", minFD, maxFD, &l.fd),
 		"layer":     r.text("layer", &l.layer),
+		"vnet_hdr":  r.boolean("vnet_hdr", &l.vnet),
 		"mtu":       r.integer("mtu", minMTU4, maxMTU, &l.mtu),
 		"mac":       r.text("mac", &l.mac),
 		"host": func(n ast.Node) {
