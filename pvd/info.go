@@ -160,7 +160,7 @@ const (
 	Tentative AddressState = iota
 	// Preferred: the address can be used without restriction.
 	Preferred
-	// Deprecated: the address still works but should not begin new communication.
+	// Deprecated is an address that still works but should not begin new communication.
 	Deprecated
 	// Duplicate: another node holds the address; it can not be used.
 	Duplicate
