@@ -34,7 +34,7 @@ func fold(s uint64) uint16 {
 }
 
 // checksum is the Internet checksum of parts, of which all but the last have an even
-// length that is a multiple of four.
+// length.
 func checksum(parts ...[]byte) uint16 {
 	var s uint64
 	for _, b := range parts {

@@ -63,11 +63,7 @@ const (
 	// maxTraceFrames and maxTraceBytes bound the last frames kept of each link, for a
 	// capture if the test fails.
 	maxTraceFrames = 4096
-	maxTraceBytes  = 4 << 20
-
-	// traceSnap is how many octets of a frame are kept: all of an ordinary one, the
-	// headers and more of a large segment.
-	traceSnap = 2048
+	maxTraceBytes  = 8 << 20
 
 	// maxTimeline bounds the lines kept of what happened in a lab.
 	maxTimeline = 4096
@@ -85,6 +81,10 @@ const (
 	// readyTimeout bounds the wait for an address: DAD takes about a second, the rest
 	// is for a machine with too much to do.
 	readyTimeout = 20 * time.Second
+
+	// closeTimeout bounds the end of a host under test: PvDs go within a fraction of a
+	// second each.
+	closeTimeout = 20 * time.Second
 
 	// settleSamples is how often in a row the lab must be found at rest before it
 	// counts as settled, settlePause the time between, and settleTimeout when the wait
