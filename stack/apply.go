@@ -263,7 +263,8 @@ func (d *domain) become(w *wanted) error {
 				return err
 			}
 		}
-		p.SetMTU(uint32(effectiveMTU(w.mtu, p.link.link.MTU())))
+		p.mtuLimit.Store(uint32(w.mtu))
+		p.followMTU()
 		// Until what goes has ended, its resets have to leave.
 		d.setEgress(p, append(slices.Clone(w.addrs), leaving...), old.fib)
 	}
@@ -294,14 +295,12 @@ func (d *domain) become(w *wanted) error {
 		d.setEgress(p, w.addrs, d.plan.Load().fib)
 	}
 	d.setRoutes(w)
-	return nil
-}
-
-func effectiveMTU(configured, link int) int {
-	if configured == 0 {
-		return link
+	for _, p := range w.ports {
+		if t := p.link.table.Load(); t.apart[p] {
+			p.link.meetRouters()
+		}
 	}
-	return min(configured, link)
+	return nil
 }
 
 // difference returns the addresses that the domain has and is not to have, and the other

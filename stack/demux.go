@@ -91,19 +91,23 @@ func (t *linkTable) classifyARP(head []byte, v verdict, s station) verdict {
 	if sender.IsLoopback() || target.IsLoopback() || sender.IsMulticast() {
 		return verdict{why: dropMartian}
 	}
-	t.learn(sender, s.src)
-	if v.cast == tcpip.PacketHost {
+	var concerned ports
+	switch {
+	case v.cast == tcpip.PacketHost:
 		// To one station: to those PvDs that are it, if they have the target or have
 		// asked without a sender (RFC 5227).
-		v.group = t.at(s).keep(t, s.src, func(p *port) bool { return target.IsUnspecified() || p.owns(target) })
-	} else {
-		concerned := t.owners[target].and(t.owners[sender])
-		if a.Op() == header.ARPReply {
-			concerned = ports(t.ports) // an announcement: everybody's cache
+		concerned = t.at(s).filter(func(p *port) bool { return target.IsUnspecified() || p.owns(target) })
+		if p := t.routerOf(sender); p != nil && a.Op() == header.ARPReply && concerned.has(p) {
+			v.group = ports{p}
+			return v.done(concerned, dropNotOwned)
 		}
-		v.group = concerned.keep(t, s.src, nil)
+	case a.Op() == header.ARPReply:
+		concerned = t.ports // an announcement: everybody's cache
+	default:
+		concerned = t.owners[target].and(t.owners[sender])
 	}
-	return v.done(dropNotOwned)
+	v.group = concerned.hearing(t, s.src)
+	return v.done(concerned, dropNotOwned)
 }
 
 // classifyIP finds whose an IP packet is.
@@ -136,12 +140,12 @@ func (t *linkTable) classifyIP(head []byte, size int, v verdict, s station) verd
 	if group := dst.IsMulticast() || dst == limitedBroadcast || t.broadcasts[dst] != nil; group {
 		return t.classifyGroup(h, v, s, src, dst)
 	}
-	return t.classifyUnicast(v, s, src, dst)
+	return t.classifyUnicast(h, v, s, src, dst)
 }
 
 // classifyUnicast gives a packet to the one PvD that has its destination here. Where
 // several have, the station that it came from decides.
-func (t *linkTable) classifyUnicast(v verdict, s station, src, dst netip.Addr) verdict {
+func (t *linkTable) classifyUnicast(h []byte, v verdict, s station, src, dst netip.Addr) verdict {
 	if v.cast != tcpip.PacketHost {
 		return verdict{why: dropCastMismatch} // RFC 1122 section 3.3.6
 	}
@@ -153,10 +157,8 @@ func (t *linkTable) classifyUnicast(v verdict, s station, src, dst netip.Addr) v
 		return verdict{why: dropNotOwned}
 	}
 	if s.ethernet {
-		t.learnNeighbor(v, s, src)
 		if len(owners) > 1 {
-			owners = owners.keep(t, s.src, nil)
-			if len(owners) == 0 {
+			if owners = t.hearers(owners, h, s.src); len(owners) == 0 {
 				return verdict{why: dropUnknownMAC}
 			}
 		}
@@ -172,15 +174,30 @@ func (t *linkTable) classifyUnicast(v verdict, s station, src, dst netip.Addr) v
 	return v
 }
 
-// classifyGroup finds whom a multicast or broadcast packet concerns.
-func (t *linkTable) classifyGroup(h []byte, v verdict, s station, src, dst netip.Addr) verdict {
-	if s.ethernet && v.cast == tcpip.PacketHost {
-		// A group's packet in a unicast frame is for that station alone.
-		v.group = t.at(s).keep(t, s.src, func(p *port) bool { return t.concerns(p, h, src, dst) })
-		return v.done(dropNotJoined)
+// hearers returns those of several owners of an address that may hear the station src,
+// or the one whose router it is that advertises itself.
+func (t *linkTable) hearers(owners ports, h []byte, src mac) ports {
+	if isND(h) && !isNS(h) {
+		if p := t.routerOf(addr6(h[header.IPv6MinimumSize+8:])); p != nil && owners.has(p) {
+			return ports{p}
+		}
 	}
-	v.group = ports(t.ports).keep(t, s.src, func(p *port) bool { return t.concerns(p, h, src, dst) })
-	return v.done(dropNotJoined)
+	return owners.hearing(t, src)
+}
+
+// classifyGroup finds whom a multicast or broadcast packet concerns. A group's packet in a
+// unicast frame is for that station alone.
+func (t *linkTable) classifyGroup(h []byte, v verdict, s station, src, dst netip.Addr) verdict {
+	all := t.ports
+	if s.ethernet && v.cast == tcpip.PacketHost {
+		all = t.at(s)
+	}
+	concerned := all.filter(func(p *port) bool { return t.concerns(p, h, src, dst) })
+	v.group = concerned
+	if s.ethernet {
+		v.group = concerned.hearing(t, s.src)
+	}
+	return v.done(concerned, dropNotJoined)
 }
 
 // concerns reports whether a group packet is for p. Whether p's stack has joined the
@@ -217,10 +234,14 @@ func isNS(h []byte) bool {
 	return isND(h) && h[header.IPv6MinimumSize] == uint8(header.ICMPv6NeighborSolicit)
 }
 
-// done completes the verdict on a group frame.
-func (v verdict) done(nobody reason) verdict {
+// done completes the verdict on a frame that concerns some ports, of which those in
+// v.group may hear it.
+func (v verdict) done(concerned ports, nobody reason) verdict {
 	switch len(v.group) {
 	case 0:
+		if len(concerned) > 0 {
+			nobody = dropUnknownMAC
+		}
 		return verdict{why: nobody}
 	case 1:
 		v.to, v.group = v.group[0], nil

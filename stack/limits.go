@@ -38,6 +38,10 @@ const (
 	// PvDs with equal addresses apart.
 	maxLearnedMACs = 1024
 
+	// meetInterval is how often a link whose PvDs have to be told apart asks for their
+	// routers when strangers are heard.
+	meetInterval = time.Second
+
 	// maxLinks on a host: a reader goroutine each.
 	maxLinks = 4096
 

@@ -6,6 +6,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"gvisor.dev/gvisor/pkg/buffer"
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -28,6 +29,7 @@ type hostLink struct {
 	table   atomic.Pointer[linkTable]
 	learned learnedMACs
 	up      atomic.Bool
+	met     atomic.Int64 // when meetRouters last ran, by the host's clock
 	stats   counters
 
 	// reading is held shared while the reader deals with a frame. Whoever has replaced
@@ -92,6 +94,22 @@ func (l *hostLink) read() {
 	}
 }
 
+// meetRouters has the ports that are to be told apart look for their routers, at most
+// once in meetInterval. The stranger that was just heard may be one.
+func (l *hostLink) meetRouters() {
+	now := l.host.clock.Monotonic()
+	if last := l.met.Load(); last != 0 && now-time.Duration(last) < meetInterval {
+		return
+	}
+	l.met.Store(int64(max(now, 1)))
+	go func() {
+		t := l.table.Load()
+		for p := range t.apart {
+			p.meetRouters(t.routersOf(p))
+		}
+	}()
+}
+
 // A receiver is a link's reader with its memory. A frame's beginning goes to head, where
 // it is looked at, and the rest to body, which a large frame takes along.
 type receiver struct {
@@ -122,6 +140,8 @@ func (r *receiver) receive(n int) {
 	}
 	r.link.stats.add(v.why)
 	switch v.why {
+	case dropUnknownMAC:
+		r.link.meetRouters()
 	case delivered:
 		r.record(v.to, n)
 		v.to.deliver(v.proto, r.packet(n, v), trusted)

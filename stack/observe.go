@@ -93,6 +93,7 @@ func (h *Host) linkChanged(l *hostLink) {
 	for _, d := range h.domains {
 		for _, p := range *d.nics.Load() {
 			if p.link == l {
+				p.followMTU()
 				d.host.registry.Refresh(d.ref)
 			}
 		}

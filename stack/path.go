@@ -32,7 +32,7 @@ type path struct {
 func (d *domain) path(ctx context.Context, src, dst netip.Addr) (path, error) {
 	for {
 		changed := d.addressesChanged()
-		p, err := d.findPath(src.Unmap(), dst.Unmap())
+		p, err := d.findPath(src, dst)
 		if err != errTentative {
 			return p, err
 		}
@@ -48,7 +48,7 @@ func (d *domain) path(ctx context.Context, src, dst netip.Addr) (path, error) {
 
 // pathNow is path for those who can not wait: a tentative address counts as none.
 func (d *domain) pathNow(src, dst netip.Addr) (path, error) {
-	p, err := d.findPath(src.Unmap(), dst.Unmap())
+	p, err := d.findPath(src, dst)
 	if err == errTentative {
 		err = syscall.EADDRNOTAVAIL
 	}
@@ -60,10 +60,14 @@ const errTentative = syscall.EAGAIN
 
 func (d *domain) findPath(src, dst netip.Addr) (path, error) {
 	p := d.plan.Load()
+	src, dst = src.Unmap(), dst.Unmap()
+	if src.IsUnspecified() {
+		src = netip.Addr{} // for us to choose
+	}
 	switch {
 	case dst.IsUnspecified(), dst.IsLoopback(), isOwn(p, dst):
 		return d.localPath(p, src, dst)
-	case src.IsValid() && src.IsLoopback():
+	case src.IsLoopback():
 		return path{}, syscall.EADDRNOTAVAIL // 127/8 never leaves the PvD
 	}
 	zone := dst.Zone()
@@ -96,7 +100,7 @@ func (d *domain) localPath(p *plan, src, dst netip.Addr) (path, error) {
 			return path{}, err
 		}
 	}
-	if src.IsValid() && !src.IsUnspecified() {
+	if src.IsValid() {
 		nic, err := d.local(src)
 		return path{nic: nic, src: src.WithZone("")}, err
 	}
@@ -111,7 +115,7 @@ func (d *domain) localPath(p *plan, src, dst netip.Addr) (path, error) {
 // linkPath leads to a destination on a link: the one that the zone or the source names,
 // or the only one.
 func (d *domain) linkPath(p *plan, src, dst netip.Addr, zone string) (path, error) {
-	if zone == "" && src.IsValid() && !src.IsUnspecified() {
+	if zone == "" && src.IsValid() {
 		nic, err := d.local(src)
 		if err != nil {
 			return path{}, err
@@ -126,10 +130,13 @@ func (d *domain) linkPath(p *plan, src, dst netip.Addr, zone string) (path, erro
 		zone = p.firstLink(dst)
 	}
 	l, ok := p.link(zone)
-	if !ok {
+	switch {
+	case !ok && slices.Contains(p.lost, zone), ok && !l.port.link.up.Load():
+		return path{}, syscall.ENETDOWN
+	case !ok:
 		return path{}, syscall.ENETUNREACH
 	}
-	return d.sourceOn(p, l, src, dst)
+	return d.sourceFrom(p, l, netip.Prefix{}, src, dst)
 }
 
 // firstLink returns the first link that has an address of dst's family, else the first.
@@ -149,44 +156,57 @@ func (p *plan) firstLink(dst netip.Addr) string {
 
 // routedPath leads to a destination by the routes. Of the routes to the longest prefix,
 // the first one that has a source wins; shorter prefixes only count where the longer ones
-// have none.
+// have none. Routers that have lately not answered come last (RFC 4191 section 3.2).
 func (d *domain) routedPath(p *plan, src, dst netip.Addr, zone string) (path, error) {
-	found, tentative := false, false
-	for r := range p.fib.routes(dst) {
-		l, ok := p.link(r.link)
-		if !ok || (zone != "" && zone != r.link) {
-			continue
+	why := error(syscall.ENETUNREACH)
+	for _, hopless := range []bool{false, true} {
+		for r := range p.fib.routes(dst) {
+			if zone != "" && zone != r.link || !r.serves(src.WithZone("")) {
+				continue
+			}
+			l, ok := p.link(r.link)
+			if !ok || !l.port.link.up.Load() {
+				why = worse(why, syscall.ENETDOWN)
+				continue
+			}
+			if hopless != (r.via.IsValid() && l.port.hopless(r.via)) {
+				continue
+			}
+			if !r.via.IsValid() && l.port.link.table.Load().ownedByOther(dst, l.port) {
+				// Another PvD of this host is there: there is no way around inside.
+				return path{}, syscall.EHOSTUNREACH
+			}
+			pa, err := d.sourceFrom(p, l, r.from, src, dst)
+			if err == nil {
+				return pa, nil
+			}
+			why = worse(why, err)
 		}
-		found = true
-		var from netip.Prefix
-		if !src.IsValid() || src.IsUnspecified() {
-			from = r.from
-		} else if !r.serves(src.WithZone("")) {
-			continue
-		}
-		if via := r.via; via.IsValid() && l.port.hopless(via) {
-			continue
-		}
-		pa, err := d.sourceFrom(p, l, from, src, dst)
+	}
+	if why == syscall.ENETUNREACH && !p.hasFamily(dst) {
+		why = syscall.EADDRNOTAVAIL
+	}
+	return path{}, why
+}
+
+// worse keeps of two reasons for which a path was not found the one that tells more: that
+// waiting may help, then that a link is down, then what is wrong with the source.
+func worse(a, b error) error {
+	rank := func(err error) int {
 		switch err {
-		case nil:
-			return pa, nil
 		case errTentative:
-			tentative = true
+			return 3
+		case syscall.ENETDOWN:
+			return 2
+		case syscall.EADDRNOTAVAIL:
+			return 1
 		}
+		return 0
 	}
-	switch {
-	case tentative:
-		return path{}, errTentative
-	case !p.hasFamily(dst):
-		return path{}, syscall.EADDRNOTAVAIL
-	case found && src.IsValid() && !src.IsUnspecified():
-		// A route, but none that the source may take: the caller's own choice of source.
-		if _, err := d.local(src); err != nil {
-			return path{}, err
-		}
+	if rank(b) > rank(a) {
+		return b
 	}
-	return path{}, syscall.ENETUNREACH
+	return a
 }
 
 func (p *plan) hasFamily(dst netip.Addr) bool {
@@ -199,24 +219,10 @@ func (p *plan) hasFamily(dst netip.Addr) bool {
 	return false
 }
 
-func (d *domain) sourceOn(p *plan, l planLink, src, dst netip.Addr) (path, error) {
-	return d.sourceFrom(p, l, netip.Prefix{}, src, dst)
-}
-
 // sourceFrom chooses the source on link l, among the addresses in from if that is valid.
 func (d *domain) sourceFrom(p *plan, l planLink, from netip.Prefix, src, dst netip.Addr) (path, error) {
-	if src.IsValid() && !src.IsUnspecified() {
-		nic, err := d.local(src.WithZone(l.name))
-		if err != nil && src.Is4() {
-			nic, err = d.local(src)
-		}
-		if err != nil {
-			return path{}, err
-		}
-		if nic != l.nic {
-			return path{}, syscall.ENETUNREACH // strong host: a source leaves by its own link
-		}
-		return path{nic: l.nic, src: src.WithZone("")}, nil
+	if src.IsValid() {
+		return d.givenSource(l, src)
 	}
 	best, tentative := netip.Addr{}, false
 	var bestInfo pvd.AddressInfo
@@ -239,6 +245,23 @@ func (d *domain) sourceFrom(p *plan, l planLink, from netip.Prefix, src, dst net
 		return path{}, syscall.EADDRNOTAVAIL
 	}
 	return path{nic: l.nic, src: best, natural: d.natural(l.nic, best, dst)}, nil
+}
+
+// givenSource leads from a source that is the caller's choice, by its own link only: the
+// host model is the strong one (RFC 1122 section 3.3.4.2).
+func (d *domain) givenSource(l planLink, src netip.Addr) (path, error) {
+	if z := src.Zone(); z != "" && z != l.name {
+		return path{}, syscall.ENETUNREACH
+	}
+	for _, a := range d.plan.Load().addrs {
+		if a.Link == l.name && a.Prefix.Addr() == src.WithZone("") && a.State.Usable() {
+			return path{nic: l.nic, src: src.WithZone("")}, nil
+		}
+	}
+	if _, err := d.local(src); err != nil {
+		return path{}, err
+	}
+	return path{}, syscall.ENETUNREACH
 }
 
 // natural reports whether gVisor would choose src for dst on the NIC by itself.

@@ -27,6 +27,7 @@ type port struct {
 	dispatcher atomic.Pointer[gstack.NetworkDispatcher]
 	egress     atomic.Pointer[egress]
 	mtu        atomic.Uint32
+	mtuLimit   atomic.Uint32 // what the PvD's configuration allows; 0: what the link has
 
 	// trusted is set by the reader while it delivers a packet whose checksums need not
 	// be verified. gVisor asks for the capabilities at every packet.
@@ -51,8 +52,17 @@ type egress struct {
 func newPort(d *domain, l *hostLink, nic tcpip.NICID, mac net.HardwareAddr) *port {
 	p := &port{domain: d, link: l, nic: nic, mac: mac, macStr: tcpip.LinkAddress(mac), closed: make(chan struct{})}
 	p.egress.Store(&egress{fib: &fib{}})
-	p.mtu.Store(uint32(l.link.MTU()))
+	p.followMTU()
 	return p
+}
+
+// followMTU sets the port's MTU to the link's, or to what the configuration limits it to.
+func (p *port) followMTU() {
+	mtu := uint32(p.link.link.MTU())
+	if limit := p.mtuLimit.Load(); limit != 0 {
+		mtu = min(mtu, limit)
+	}
+	p.mtu.Store(mtu)
 }
 
 // close wakes whoever waits for the link and drops what waits for a neighbour. The link
@@ -78,7 +88,7 @@ func (p *port) deliver(proto tcpip.NetworkProtocolNumber, pkt *gstack.PacketBuff
 // The methods below make a port a gstack.LinkEndpoint.
 
 func (p *port) MTU() uint32                           { return p.mtu.Load() }
-func (p *port) SetMTU(mtu uint32)                     { p.mtu.Store(mtu) }
+func (p *port) SetMTU(uint32)                         {}           // it follows the link and the configuration
 func (p *port) MaxHeaderLength() uint16               { return 0 } // the Ethernet header travels beside the packet
 func (p *port) LinkAddress() tcpip.LinkAddress        { return p.macStr }
 func (p *port) SetLinkAddress(tcpip.LinkAddress)      {}

@@ -10,7 +10,6 @@ import (
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
-	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
 
 	"github.com/pvdstack/pvdstack/tun"
 )
@@ -25,8 +24,8 @@ type linkTable struct {
 	owners     map[netip.Addr]ports
 	broadcasts map[netip.Addr]ports // directed broadcast addresses
 
-	// routers tells by whose router an address is held. Where PvDs with equal addresses
-	// have to be told apart, the station that speaks for a router of one of them is
+	// routers tells whose router has an address. Where PvDs with equal addresses have to
+	// be told apart, the station that has answered for a router of one of them alone is
 	// that one's.
 	routers map[netip.Addr]ports
 	apart   map[*port]bool // the ports that share an address with another
@@ -52,26 +51,31 @@ func (s ports) and(o ports) ports {
 	return s
 }
 
-// keep returns those of s that may hear the station src and for which match, unless it is
-// nil, holds. A port that has to be told apart hears the stations only that are its own.
-func (s ports) keep(t *linkTable, src mac, match func(*port) bool) ports {
-	kept := func(p *port) bool {
-		return (!t.apart[p] || t.stationOf(src) == p) && (match == nil || match(p))
-	}
+// filter returns those of s for which match holds. s itself stays as it is.
+func (s ports) filter(match func(*port) bool) ports {
 	for i, p := range s {
-		if kept(p) {
+		if match(p) {
 			continue
 		}
 		// The first one to go: from here on it has to be a copy.
 		rest := slices.Clone(s[:i])
 		for _, p := range s[i+1:] {
-			if kept(p) {
+			if match(p) {
 				rest = append(rest, p)
 			}
 		}
 		return rest
 	}
 	return s
+}
+
+// hearing returns those of s that may hear the station src: all, but that a port which has
+// to be told apart hears its own stations only.
+func (s ports) hearing(t *linkTable, src mac) ports {
+	if len(t.apart) == 0 {
+		return s
+	}
+	return s.filter(func(p *port) bool { return !t.apart[p] || t.stationOf(src) == p })
 }
 
 // at returns the ports that are the station a frame was sent to.
@@ -189,23 +193,35 @@ func (t *linkTable) distinct(a, b *portPlan) error {
 	return nil
 }
 
-// learn notes that a station speaks for an address. Only a router that one port alone
-// has makes the station that port's.
-func (t *linkTable) learn(sender netip.Addr, m mac) {
-	if r := t.routers[sender]; len(r) == 1 && t.apart[r[0]] {
-		t.learned.note(m, r[0])
+// routerOf returns the port that alone has a router at a, nil if there is none. What a
+// router says of its own hardware address has to reach that port before it is known.
+func (t *linkTable) routerOf(a netip.Addr) *port {
+	if r := t.routers[a]; len(r) == 1 {
+		return r[0]
+	}
+	return nil
+}
+
+// routersOf returns the routers that p alone has.
+func (t *linkTable) routersOf(p *port) []netip.Addr {
+	var as []netip.Addr
+	for a, on := range t.routers {
+		if len(on) == 1 && on[0] == p {
+			as = append(as, a)
+		}
+	}
+	return as
+}
+
+// learn takes note of the hardware address with which a neighbour has answered p. If it
+// is a router that p alone has, its station is p's.
+func (t *linkTable) learn(p *port, a netip.Addr, m mac) {
+	if t.apart[p] && t.routerOf(a) == p {
+		t.learned.note(m, p)
 	}
 }
 
-// learnNeighbor learns from a neighbour's own packets: those that can not have been
-// forwarded, since a router would have put its own station in.
-func (t *linkTable) learnNeighbor(v verdict, s station, src netip.Addr) {
-	if len(t.apart) > 0 && v.proto == ipv6.ProtocolNumber && src.IsLinkLocalUnicast() {
-		t.learn(src, s.src)
-	}
-}
-
-// learnedMACs are the stations that have spoken for a router. They outlive the tables.
+// learnedMACs are the stations that have answered for a router. They outlive the tables.
 type learnedMACs struct {
 	mu sync.RWMutex
 	m  map[mac]*port // nil: more than one PvD's router, which tells nothing
@@ -249,7 +265,7 @@ func directedBroadcast(p netip.Prefix) (netip.Addr, bool) {
 		return netip.Addr{}, false
 	}
 	b := p.Addr().As4()
-	host := binary.BigEndian.Uint32(b[:]) | uint32(1)<<(32-p.Bits()) - 1
+	host := binary.BigEndian.Uint32(b[:]) | (uint32(1)<<(32-p.Bits()) - 1)
 	binary.BigEndian.PutUint32(b[:], host)
 	return netip.AddrFrom4(b), true
 }
