@@ -6,6 +6,7 @@ import (
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/link/loopback"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
 	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
 
 	"github.com/pvdstack/pvdstack/pvd"
@@ -28,6 +29,7 @@ func (d *domain) makeLoopback() error {
 	if err := d.stk.CreateNICWithOptions(loopbackNIC, loopback.New(), gstack.NICOptions{Name: "lo"}); err != nil {
 		return fmt.Errorf("loopback of %s: %v", d.name(), err)
 	}
+	d.skipDAD(loopbackNIC) // nobody else is there who could have the address
 	for _, p := range loopbackPrefixes {
 		pa := tcpip.ProtocolAddress{
 			Protocol:          protocolOf(p.Addr()),
@@ -42,6 +44,17 @@ func (d *domain) makeLoopback() error {
 	d.loopMade = true
 	d.stk.SetRouteTable(append(d.stk.GetRouteTable(), loopbackRoutes()...))
 	return nil
+}
+
+// skipDAD makes addresses on a NIC usable at once.
+func (d *domain) skipDAD(nic tcpip.NICID) {
+	ep, err := d.stk.GetNetworkEndpoint(nic, ipv6.ProtocolNumber)
+	if err != nil {
+		return // no NIC, no addresses
+	}
+	if ep, ok := ep.(gstack.DuplicateAddressDetector); ok {
+		ep.SetDADConfigurations(gstack.DADConfigurations{})
+	}
 }
 
 func loopbackRoutes() []tcpip.Route {

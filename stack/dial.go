@@ -1,0 +1,285 @@
+package stack
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"slices"
+	"syscall"
+	"time"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
+	"gvisor.dev/gvisor/pkg/waiter"
+)
+
+// A dialing is one call of DialContext or DialFrom, once its arguments are understood.
+type dialing struct {
+	d       *domain
+	network string
+	proto   tcpip.TransportProtocolNumber
+	family  family
+	local   netip.AddrPort // invalid: to be chosen
+	host    string         // a literal's or a name; empty is the PvD itself
+	port    uint16
+}
+
+// error is an error of the dialling as a whole, or with an address at.
+func (dl *dialing) error(to netip.AddrPort, err error) error {
+	return opError(opDial, dl.network, addrOf(dl.proto, dl.local), addrOf(dl.proto, to), err)
+}
+
+// dial connects to the first of the host's addresses that answers.
+func (dl *dialing) dial(ctx context.Context) (net.Conn, error) {
+	addrs, err := dl.addresses(ctx)
+	if err != nil {
+		return nil, dl.error(netip.AddrPort{}, err)
+	}
+	var first error // of several errors that of the first address tells most
+	for i, a := range addrs {
+		to := netip.AddrPortFrom(a, dl.port)
+		if ctx.Err() != nil {
+			if first == nil {
+				first = dl.error(to, contextError(ctx))
+			}
+			break
+		}
+		try, cancel := share(ctx, len(addrs)-i)
+		c, err := dl.dialOne(try, to)
+		cancel()
+		if err == nil {
+			return c, nil
+		}
+		if first == nil {
+			first = dl.error(to, err)
+		}
+	}
+	return nil, first
+}
+
+// share returns a context with the part of ctx's time that the first of n addresses gets.
+func share(ctx context.Context, n int) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok || n == 1 {
+		return ctx, func() {}
+	}
+	left := time.Until(deadline)
+	return context.WithTimeout(ctx, min(left, max(left/time.Duration(n), dialShare)))
+}
+
+// addresses returns the host's addresses of the right family, those first that the PvD
+// has an address of the same family for. There is at least one.
+func (dl *dialing) addresses(ctx context.Context) ([]netip.Addr, error) {
+	var addrs []netip.Addr
+	if a, ok := dl.literal(); ok {
+		addrs = []netip.Addr{a}
+	} else {
+		found, err := dl.d.lookup(ctx, dl.family.ip(), dl.host)
+		if err != nil {
+			return nil, err
+		}
+		addrs = found
+	}
+	addrs = slices.DeleteFunc(addrs, func(a netip.Addr) bool { return !dl.family.allows(a) })
+	if len(addrs) == 0 {
+		return nil, &net.AddrError{Err: "no suitable address found", Addr: dl.host}
+	}
+	p := dl.d.plan.Load()
+	slices.SortStableFunc(addrs, func(a, b netip.Addr) int {
+		return boolInt(p.hasFamily(b)) - boolInt(p.hasFamily(a))
+	})
+	return addrs, nil
+}
+
+// literal returns the address if the host is one rather than a name. The unspecified
+// address, written or not, is the PvD itself, as package net has it.
+func (dl *dialing) literal() (netip.Addr, bool) {
+	a, err := netip.ParseAddr(dl.host)
+	switch {
+	case dl.host == "" || a.IsUnspecified():
+		if dl.family == family6 {
+			return netip.IPv6Loopback(), true
+		}
+		return loopbackOf(netip.IPv4Unspecified()), true
+	case err != nil:
+		return netip.Addr{}, false
+	}
+	return a.Unmap(), true
+}
+
+// dialOne connects to one address.
+func (dl *dialing) dialOne(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+	if l := dl.local.Addr(); l.IsValid() && !l.IsUnspecified() && l.Is4() != to.Addr().Is4() {
+		return nil, &net.AddrError{Err: "local and remote address are not of one family", Addr: l.String()}
+	}
+	if to.Port() == 0 {
+		return nil, callError("connect", syscall.EADDRNOTAVAIL)
+	}
+	p, err := dl.d.path(ctx, dl.local.Addr(), to.Addr())
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, contextError(ctx)
+		}
+		return nil, callError("connect", err)
+	}
+	if dl.proto == udp.ProtocolNumber {
+		return dl.dialUDP(p, to)
+	}
+	c, err := dl.startTCP(p, to)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.waitConnected(ctx); err != nil {
+		_ = c.close() // the error that counts is why
+		return nil, err
+	}
+	return c, nil
+}
+
+// startTCP begins a handshake. Where gVisor would choose another source than the rules
+// do, the port has to be chosen here too: binding to a source with port 0 would reserve
+// the port against all destinations.
+func (dl *dialing) startTCP(p path, to netip.AddrPort) (*TCPConn, error) {
+	if p.natural && dl.local.Port() == 0 {
+		return dl.connectTCP(p, netip.AddrPort{}, to)
+	}
+	if dl.local.Port() != 0 {
+		return dl.connectTCP(p, netip.AddrPortFrom(p.src, dl.local.Port()), to)
+	}
+	for try := 1; ; try++ {
+		from := netip.AddrPortFrom(p.src, dl.d.ephemeralPort())
+		if from.Port() == to.Port() && from.Addr() == to.Addr().WithZone("") {
+			continue // a connection with itself
+		}
+		c, err := dl.connectTCP(p, from, to)
+		if err == nil || !isErrno(err, syscall.EADDRINUSE) {
+			return c, err
+		}
+		if try == maxPortTries {
+			return nil, callError("connect", syscall.EADDRNOTAVAIL)
+		}
+	}
+}
+
+// ephemeralPort returns a port that cannot be guessed (RFC 6056).
+func (d *domain) ephemeralPort() uint16 {
+	low, high := d.stk.PortRange()
+	rng := d.stk.SecureRNG()
+	return low + uint16(rng.Uint32()%(uint32(high)-uint32(low)+1))
+}
+
+// connectTCP makes an endpoint that connects, from an address and port if from is valid.
+func (dl *dialing) connectTCP(p path, from, to netip.AddrPort) (*TCPConn, error) {
+	d := dl.d
+	if err := d.enter(); err != nil {
+		return nil, err
+	}
+	defer d.leave()
+	wq := new(waiter.Queue)
+	ep, terr := d.stk.NewEndpoint(tcp.ProtocolNumber, protocolOf(to.Addr()), wq)
+	if terr != nil {
+		return nil, stackError("socket", terr)
+	}
+	c := newTCPConn(d, dl.network, ep, wq)
+	if err := c.connect(p, from, to); err != nil {
+		_ = c.close() // it was never open
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *TCPConn) connect(p path, from, to netip.AddrPort) error {
+	c.ep.SocketOptions().SetV6Only(true)
+	if from.IsValid() {
+		c.ep.SocketOptions().SetReuseAddress(true)
+		if terr := c.ep.Bind(fullAddress(p.nic, from.Addr(), from.Port())); terr != nil {
+			return stackError("bind", terr)
+		}
+	}
+	peer := fullAddress(p.nic, to.Addr(), to.Port())
+	terr := c.ep.Connect(peer)
+	switch terr.(type) {
+	case nil, *tcpip.ErrConnectStarted:
+	case *tcpip.ErrBadLocalAddress:
+		// So gVisor says that the port has a connection to the same peer already.
+		if from.IsValid() {
+			return callError("connect", syscall.EADDRINUSE)
+		}
+		return stackError("connect", terr)
+	default:
+		return stackError("connect", terr)
+	}
+	c.settle(peer)
+	return c.track()
+}
+
+// waitConnected waits for the end of the handshake.
+func (c *TCPConn) waitConnected(ctx context.Context) error {
+	for {
+		if err := c.failed(); err != nil {
+			return err
+		}
+		if over, err := c.connected(); over {
+			return err
+		}
+		select {
+		case <-c.out.ready:
+		case <-c.done:
+		case <-ctx.Done():
+			return contextError(ctx)
+		}
+	}
+}
+
+// dialUDP makes a socket with one peer.
+func (dl *dialing) dialUDP(p path, to netip.AddrPort) (net.Conn, error) {
+	d := dl.d
+	if err := d.enter(); err != nil {
+		return nil, err
+	}
+	defer d.leave()
+	c, err := d.newUDP(dl.network, protocolOf(to.Addr()))
+	if err != nil {
+		return nil, err
+	}
+	if err := c.connect(p, dl.local.Port(), to); err != nil {
+		_ = c.close() // it was never open
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *UDPConn) connect(p path, port uint16, to netip.AddrPort) error {
+	c.ep.SocketOptions().SetV6Only(true)
+	if !p.natural || port != 0 {
+		if terr := c.ep.Bind(fullAddress(p.nic, p.src, port)); terr != nil {
+			return stackError("bind", terr)
+		}
+	}
+	peer := fullAddress(p.nic, to.Addr(), to.Port())
+	if terr := c.ep.Connect(peer); terr != nil {
+		return stackError("connect", terr)
+	}
+	c.discard()                        // what came from others before there was a peer
+	local, _ := c.ep.GetLocalAddress() // gVisor's never fails
+	local.NIC = p.nic
+	c.nic, c.addr, c.port = p.nic, fromAddr(local.Addr), local.Port
+	c.local = net.UDPAddrFromAddrPort(c.d.addrPort(local))
+	c.peer = netip.AddrPortFrom(c.d.withZone(to.Addr().WithZone(""), p.nic), to.Port())
+	c.remote = net.UDPAddrFromAddrPort(c.peer)
+	return c.track()
+}
+
+// discard drops the datagrams that have arrived.
+func (c *UDPConn) discard() {
+	var none tcpip.SliceWriter
+	for {
+		_, terr := c.ep.Read(&none, tcpip.ReadOptions{})
+		switch terr.(type) {
+		case nil, *tcpip.ErrBadBuffer:
+		default:
+			return
+		}
+	}
+}

@@ -1,0 +1,51 @@
+package stack
+
+import "time"
+
+// The limits and timers of endpoints.
+const (
+	// maxSockets is how many endpoints applications may have open in one PvD. Past it,
+	// opening one fails with EMFILE, and what waits to be accepted goes on waiting.
+	maxSockets = 65536
+
+	// listenBacklog is how many connections of one listener may wait for Accept, and how
+	// many handshakes go on without SYN cookies.
+	listenBacklog = 1024
+
+	// maxPortTries is how many random ports are tried where a port has to be chosen here:
+	// by a dial that binds, and for port 0 in all PvDs. With nine of ten ports taken, one
+	// search in a thousand fails.
+	maxPortTries = 64
+
+	// copyBuffer is the length, in octets, of the buffers that ReadFrom and WriteTo
+	// borrow: as much as one segment with offload holds.
+	copyBuffer = 64 << 10
+
+	// moderateAfter is how much, in octets, a reader takes before the receive buffer is
+	// given the chance to grow. Each time costs the endpoint's lock.
+	moderateAfter = 64 << 10
+
+	// dialShare is the least time that each of several addresses gets of a dial's
+	// deadline, as in package net: two SYNs.
+	dialShare = 2 * time.Second
+
+	// pathLife is how long datagrams to one destination follow the path of the first: long
+	// enough that most do not search, short enough to leave a router that fell silent.
+	pathLife = time.Second
+
+	// keepAliveIdle, keepAliveInterval and keepAliveCount are package net's, which are on
+	// for every connection: three minutes after a peer fell silent, its connection ends.
+	keepAliveIdle     = 15 * time.Second
+	keepAliveInterval = 15 * time.Second
+	keepAliveCount    = 9
+
+	// pingWait is how long Ping waits for the answer where the context has no deadline.
+	pingWait = 10 * time.Second
+)
+
+// The longest payloads of a datagram: what 65,535 octets hold behind the headers of
+// IPv4 (RFC 791, which counts its own) and IPv6 (RFC 8200, which does not) and UDP.
+const (
+	maxDatagram4 = 65535 - 20 - 8
+	maxDatagram6 = 65535 - 8
+)

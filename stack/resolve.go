@@ -1,0 +1,44 @@
+package stack
+
+import (
+	"context"
+	"net"
+	"net/netip"
+
+	"github.com/pvdstack/pvdstack/pvd"
+	"github.com/pvdstack/pvdstack/stack/dns"
+)
+
+// LookupNetIP returns the addresses of a name, as the PvD's DNS servers have them, asked
+// through the PvD; see [net.Resolver.LookupNetIP] and [dns.Resolver.LookupNetIP]. The
+// network is ip, ip4 or ip6. The error is a *net.DNSError; in a PvD without a server it
+// says so.
+func (n *Network) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
+	d, err := n.host.single(n.scope(ctx), "lookup")
+	if err != nil {
+		return nil, &net.DNSError{Err: err.Error(), Name: host, UnwrapErr: err}
+	}
+	return d.lookup(ctx, network, host)
+}
+
+// lookup returns the addresses of a name in the domain.
+func (d *domain) lookup(ctx context.Context, network, host string) ([]netip.Addr, error) {
+	r := dns.Resolver{
+		DNS:    func() pvd.DNS { return d.plan.Load().dns },
+		Dial:   d.host.In(d.ref).DialContext,
+		Clock:  d.host.clock,
+		Logger: d.log,
+	}
+	addrs, err := r.LookupNetIP(ctx, network, host)
+	switch {
+	case err == nil:
+		return addrs, nil
+	case d.isGone():
+		return nil, &net.DNSError{Err: pvd.ErrNoPvD.Error(), Name: host, UnwrapErr: pvd.ErrNoPvD}
+	case ctx.Err() != nil:
+		why := contextError(ctx)
+		_, late := why.(timeoutError)
+		return nil, &net.DNSError{Err: why.Error(), Name: host, IsTimeout: late, IsTemporary: late, UnwrapErr: why}
+	}
+	return nil, err
+}

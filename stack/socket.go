@@ -1,0 +1,266 @@
+package stack
+
+import (
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/waiter"
+
+	"github.com/pvdstack/pvdstack/pvd"
+)
+
+// A socket is what connections and listeners have in common: an endpoint of gVisor's in
+// a PvD, which can be waited for, closed by the application and ended by the PvD.
+type socket struct {
+	d       *domain
+	ep      tcpip.Endpoint
+	wq      *waiter.Queue
+	network string // as the application named it, for errors
+
+	// nic and addr are what the socket stands on. Without a NIC it stands on nothing
+	// that could be taken away but the PvD.
+	nic  tcpip.NICID
+	addr netip.Addr
+
+	local, remote net.Addr // set before the socket is shared; remote may be nil
+
+	in, out    readiness
+	readUntil  deadline
+	writeUntil deadline
+
+	done   chan struct{} // closed when there is a reason
+	mu     sync.Mutex
+	reason error // why everything fails
+	closed bool  // by the application
+}
+
+// A readiness is one persistent entry in an endpoint's wait queue.
+type readiness struct {
+	entry waiter.Entry
+	ready chan struct{} // holds a token after each event
+}
+
+// The events that may let a reader, and a writer, go on.
+const (
+	readEvents  = waiter.ReadableEvents | waiter.EventRdHUp | waiter.EventHUp | waiter.EventErr
+	writeEvents = waiter.WritableEvents | waiter.EventHUp | waiter.EventErr
+)
+
+func (r *readiness) init(events waiter.EventMask) {
+	r.entry, r.ready = waiter.NewChannelEntry(events)
+}
+
+// init makes s the socket of ep in d.
+func (s *socket) init(d *domain, network string, ep tcpip.Endpoint, wq *waiter.Queue) {
+	s.d, s.network, s.ep, s.wq = d, network, ep, wq
+	s.readUntil.clock, s.writeUntil.clock = d.host.clock, d.host.clock
+	s.done = make(chan struct{})
+	s.in.init(readEvents)
+	s.out.init(writeEvents)
+	wq.EventRegister(&s.in.entry)
+	wq.EventRegister(&s.out.entry)
+}
+
+// PvD returns the PvD that the connection or listener is in. It never changes.
+func (s *socket) PvD() pvd.Ref { return s.d.ref }
+
+// track makes the domain answer for the socket. The caller has entered the domain.
+func (s *socket) track() error {
+	if !s.d.endpoints.addUpTo(maxSockets, s) {
+		return syscall.EMFILE
+	}
+	// What it stands on may have gone before the domain knew of the socket.
+	if err := s.d.stands(s.nic, s.addr); err != nil {
+		s.end(err)
+	}
+	return nil
+}
+
+// addUpTo adds e unless there are limit endpoints already.
+func (s *endpointSet) addUpTo(limit int, e ender) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.set) >= limit {
+		return false
+	}
+	if s.set == nil {
+		s.set = make(map[ender]struct{})
+	}
+	s.set[e] = struct{}{}
+	return true
+}
+
+// stands reports what is wrong with standing on the address on the NIC.
+func (d *domain) stands(nic tcpip.NICID, a netip.Addr) error {
+	if nic == 0 || nic == loopbackNIC {
+		return nil
+	}
+	p := d.plan.Load()
+	l, ok := p.linkOfNIC(nic)
+	if !ok {
+		return syscall.ENETDOWN
+	}
+	// Between two of the PvD's own addresses packets cross from one NIC to another.
+	for _, have := range p.addrs {
+		if have.Prefix.Addr() != a {
+			continue
+		}
+		if have.State.Usable() || have.State == pvd.Tentative {
+			return nil
+		}
+		if have.Link == l.name && have.State == pvd.Down {
+			return syscall.ENETDOWN
+		}
+	}
+	return syscall.EADDRNOTAVAIL
+}
+
+func (s *socket) standsOn(nic tcpip.NICID, a netip.Addr) bool {
+	return s.nic != 0 && s.nic == nic && (!a.IsValid() || s.addr == a.WithZone(""))
+}
+
+// end is the domain's way to take away what the socket stands on.
+func (s *socket) end(err error) {
+	if s.fail(err) {
+		s.d.endpoints.remove(s)
+		s.ep.Abort()
+	}
+}
+
+// fail makes everything fail from now on, for a first reason, and reports whether it was
+// the first.
+func (s *socket) fail(err error) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reason != nil {
+		return false
+	}
+	s.reason = err
+	close(s.done)
+	return true
+}
+
+// close is the application's Close. Whatever had happened to the socket, from now on it
+// is closed.
+func (s *socket) close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return net.ErrClosed
+	}
+	s.closed = true
+	if s.reason == nil {
+		close(s.done)
+	}
+	s.reason = net.ErrClosed
+	s.mu.Unlock()
+
+	s.d.endpoints.remove(s)
+	s.readUntil.stop()
+	s.writeUntil.stop()
+	s.ep.Close()
+	// The endpoint may go on for a minute in TIME-WAIT. It is to keep nothing of ours.
+	s.wq.EventUnregister(&s.in.entry)
+	s.wq.EventUnregister(&s.out.entry)
+	return nil
+}
+
+// failed returns why the socket has failed, nil if it has not.
+func (s *socket) failed() error {
+	select {
+	case <-s.done:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.reason
+	default:
+		return nil
+	}
+}
+
+// check returns why an operation with this deadline can not begin.
+func (s *socket) check(until *deadline) error {
+	if err := s.failed(); err != nil {
+		return err
+	}
+	if until.past.Load() {
+		return os.ErrDeadlineExceeded
+	}
+	return nil
+}
+
+// wait waits for an event. There may have been none when it returns nil.
+func (s *socket) wait(r *readiness, until *deadline) error {
+	select {
+	case <-r.ready:
+		return nil
+	case <-until.passed():
+	case <-s.done:
+	}
+	return s.check(until)
+}
+
+// SetDeadline sets the deadline of both directions; see [net.Conn].
+func (s *socket) SetDeadline(t time.Time) error { return s.setDeadline(t, &s.readUntil, &s.writeUntil) }
+
+// SetReadDeadline sets the deadline of reading; see [net.Conn].
+func (s *socket) SetReadDeadline(t time.Time) error { return s.setDeadline(t, &s.readUntil) }
+
+// SetWriteDeadline sets the deadline of writing; see [net.Conn].
+func (s *socket) SetWriteDeadline(t time.Time) error { return s.setDeadline(t, &s.writeUntil) }
+
+func (s *socket) setDeadline(t time.Time, which ...*deadline) error {
+	if err := s.failed(); err != nil {
+		return s.setError(err)
+	}
+	for _, d := range which {
+		d.set(t)
+	}
+	return nil
+}
+
+// LocalAddr returns the socket's own address, which the caller must not modify. Where the
+// address needs a zone, that is the link's name.
+func (s *socket) LocalAddr() net.Addr { return s.local }
+
+// RemoteAddr returns the peer's address, which the caller must not modify, nil if there
+// is no peer.
+func (s *socket) RemoteAddr() net.Addr { return s.remote }
+
+// opError is an error of an operation between the two ends.
+func (s *socket) opError(op string, err error) error {
+	return opError(op, s.network, s.local, s.remote, err)
+}
+
+// setError is an error of setting an option.
+func (s *socket) setError(err error) error {
+	return opError(opSet, s.network, nil, s.local, err)
+}
+
+// SetReadBuffer sets the size of the receive buffer in octets. It no longer grows by
+// itself then.
+func (s *socket) SetReadBuffer(bytes int) error {
+	return s.setBuffer(bytes, s.ep.SocketOptions().ReceiveBufferLimits, s.ep.SocketOptions().SetReceiveBufferSize)
+}
+
+// SetWriteBuffer sets the size of the send buffer in octets. It no longer grows by itself
+// then.
+func (s *socket) SetWriteBuffer(bytes int) error {
+	return s.setBuffer(bytes, s.ep.SocketOptions().SendBufferLimits, s.ep.SocketOptions().SetSendBufferSize)
+}
+
+func (s *socket) setBuffer(bytes int, limits func() (int64, int64), set func(int64, bool)) error {
+	if err := s.failed(); err != nil {
+		return s.setError(err)
+	}
+	if bytes < 0 {
+		return s.setError(os.NewSyscallError("setsockopt", syscall.EINVAL))
+	}
+	low, high := limits()
+	set(min(max(int64(bytes), low), high), true)
+	return nil
+}

@@ -1,0 +1,197 @@
+package stack
+
+import (
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
+	"gvisor.dev/gvisor/pkg/waiter"
+)
+
+// A UDPConn sends and receives datagrams in a PvD. Dialled it is a [net.Conn] with one
+// peer, listening a [net.PacketConn] with many. Its methods are those of [net.UDPConn],
+// apart from those that hand out a file descriptor or control messages, and may be
+// called concurrently.
+type UDPConn struct {
+	socket
+
+	family family // of an unconnected socket's destinations
+	port   uint16 // its own
+	peer   netip.AddrPort
+
+	readMu sync.Mutex // serializes readers
+	reader tcpip.SliceWriter
+
+	writeMu sync.Mutex // serializes writers
+	writer  slicePayload
+	last    sentTo
+
+	broadcast atomic.Bool
+	multicast multicastOptions
+}
+
+var (
+	_ net.Conn       = (*UDPConn)(nil)
+	_ net.PacketConn = (*UDPConn)(nil)
+)
+
+// newUDP makes a connection of a new endpoint. The caller has entered the domain.
+func (d *domain) newUDP(network string, proto tcpip.NetworkProtocolNumber) (*UDPConn, error) {
+	wq := new(waiter.Queue)
+	ep, terr := d.stk.NewEndpoint(udp.ProtocolNumber, proto, wq)
+	if terr != nil {
+		return nil, stackError("socket", terr)
+	}
+	c := &UDPConn{}
+	c.init(d, network, ep, wq)
+	return c, nil
+}
+
+// listenUDP opens a socket that receives what comes to an address of its own.
+func (d *domain) listenUDP(network string, f family, at netip.AddrPort) (*UDPConn, error) {
+	nic, err := d.local(at.Addr())
+	if err != nil {
+		return nil, callError("bind", err)
+	}
+	if err := d.enter(); err != nil {
+		return nil, err
+	}
+	defer d.leave()
+	c, err := d.newUDP(network, listenProtocol(f, at.Addr()))
+	if err != nil {
+		return nil, err
+	}
+	if err := c.bind(f, nic, at); err != nil {
+		_ = c.close() // it was never open
+		return nil, err
+	}
+	return c, nil
+}
+
+// bind binds a socket that receives from anybody. The caller has entered the domain.
+func (c *UDPConn) bind(f family, nic tcpip.NICID, at netip.AddrPort) error {
+	c.ep.SocketOptions().SetV6Only(f == family6 || !at.Addr().IsUnspecified())
+	if terr := c.ep.Bind(fullAddress(nic, at.Addr(), at.Port())); terr != nil {
+		return stackError("bind", terr)
+	}
+	c.bound(udp.ProtocolNumber, f, nic, at.Addr())
+	c.port = c.local.(*net.UDPAddr).AddrPort().Port()
+	c.family = f
+	if !at.Addr().IsUnspecified() {
+		c.family = family6
+		if at.Addr().Is4() {
+			c.family = family4
+		}
+	}
+	return c.track()
+}
+
+// Read reads a datagram; see [net.Conn]. What does not fit in b is lost.
+func (c *UDPConn) Read(b []byte) (int, error) {
+	if len(b) == 0 {
+		if err := c.failed(); err != nil {
+			return 0, c.opError(opRead, err)
+		}
+		return 0, nil
+	}
+	n, _, err := c.receive(b)
+	return n, err
+}
+
+// ReadFrom reads a datagram and returns its sender, a *net.UDPAddr; see
+// [net.PacketConn]. What does not fit in b is lost.
+func (c *UDPConn) ReadFrom(b []byte) (int, net.Addr, error) {
+	n, from, err := c.receive(b)
+	if err != nil {
+		return n, nil, err
+	}
+	return n, net.UDPAddrFromAddrPort(c.d.addrPort(from)), nil
+}
+
+// ReadFromUDP is ReadFrom with the address's type.
+func (c *UDPConn) ReadFromUDP(b []byte) (int, *net.UDPAddr, error) {
+	n, from, err := c.receive(b)
+	if err != nil {
+		return n, nil, err
+	}
+	return n, net.UDPAddrFromAddrPort(c.d.addrPort(from)), nil
+}
+
+// ReadFromUDPAddrPort is ReadFrom without memory for an address. An IPv4 sender has an
+// IPv4 address, not one in IPv6 form.
+func (c *UDPConn) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
+	n, from, err := c.receive(b)
+	if err != nil {
+		return n, netip.AddrPort{}, err
+	}
+	return n, c.d.addrPort(from), nil
+}
+
+func (c *UDPConn) receive(b []byte) (int, tcpip.FullAddress, error) {
+	c.readMu.Lock()
+	defer c.readMu.Unlock()
+	for {
+		err := c.check(&c.readUntil)
+		if err == nil {
+			var n int
+			var from tcpip.FullAddress
+			if n, from, err = c.receiveNow(b); err == nil {
+				return n, from, nil
+			}
+		}
+		if err == errWouldBlock {
+			err = c.wait(&c.in, &c.readUntil)
+		}
+		if err != nil {
+			return 0, tcpip.FullAddress{}, c.opError(opRead, err)
+		}
+	}
+}
+
+// receiveNow reads a datagram that is there. The caller holds readMu.
+func (c *UDPConn) receiveNow(b []byte) (int, tcpip.FullAddress, error) {
+	c.reader = b
+	res, terr := c.ep.Read(&c.reader, tcpip.ReadOptions{NeedRemoteAddr: true})
+	c.reader = nil
+	switch terr.(type) {
+	case nil:
+		return res.Count, res.RemoteAddr, nil
+	case *tcpip.ErrBadBuffer:
+		return 0, res.RemoteAddr, nil // b has no room at all
+	case *tcpip.ErrWouldBlock:
+		return 0, tcpip.FullAddress{}, errWouldBlock
+	case *tcpip.ErrClosedForReceive:
+		if err := c.failed(); err != nil {
+			return 0, tcpip.FullAddress{}, err
+		}
+		return 0, tcpip.FullAddress{}, io.EOF
+	}
+	call := "recvfrom"
+	if c.peer.IsValid() {
+		call = "read"
+	}
+	return 0, tcpip.FullAddress{}, stackError(call, terr)
+}
+
+// Close closes the connection.
+func (c *UDPConn) Close() error {
+	if err := c.close(); err != nil {
+		return c.opError(opClose, err)
+	}
+	return nil
+}
+
+// SetBroadcast says whether datagrams may be sent to an IPv4 broadcast address; otherwise
+// that is EACCES. By default they may not.
+func (c *UDPConn) SetBroadcast(on bool) error {
+	if err := c.failed(); err != nil {
+		return c.setError(err)
+	}
+	c.broadcast.Store(on)
+	c.ep.SocketOptions().SetBroadcast(on)
+	return nil
+}
