@@ -21,11 +21,12 @@ type Lab struct {
 	// Clock is the lab's clock if the option ManualTime asked for one, else nil.
 	Clock *ManualClock
 
-	tb       TB
-	seed     uint64
-	clock    pvd.Clock
-	timeline *timeline
-	log      *slog.Logger
+	tb        TB
+	seed      uint64
+	artifacts string
+	clock     pvd.Clock
+	timeline  *timeline
+	log       *slog.Logger
 
 	mu       sync.Mutex
 	lans     map[string]*LAN
@@ -53,6 +54,10 @@ func ManualTime() Option {
 		l.clock = l.Clock
 	}
 }
+
+// Artifacts makes the lab leave its captures and timeline in a directory of the caller's,
+// and not only when the test fails.
+func Artifacts(dir string) Option { return func(l *Lab) { l.artifacts = dir } }
 
 // New returns an empty lab.
 func New(tb TB, opts ...Option) *Lab {
@@ -173,7 +178,7 @@ func (l *Lab) awaitMachines(ctx context.Context) error {
 
 // close ends everything, after leaving behind what explains a failure.
 func (l *Lab) close() {
-	if l.tb.Failed() {
+	if l.tb.Failed() || l.artifacts != "" {
 		l.leaveArtifacts()
 	}
 	l.mu.Lock()

@@ -11,7 +11,7 @@ import (
 // A TB is what the lab needs of a test. *testing.T, *testing.B and *testing.F have it;
 // [Main] makes one for programs that are no tests. A TB that also has a method
 // ArtifactDir() string, as those of package testing do, says where a failed test's
-// captures go; without one there are none.
+// captures go; without one, and without the option [Artifacts], there are none.
 type TB interface {
 	Helper()
 	Name() string
@@ -23,16 +23,11 @@ type TB interface {
 }
 
 // Main runs f with a TB that needs no package testing, then what f registered for
-// cleanup, and reports whether f came through without Errorf, Fatalf or panic. What is
-// logged goes to w, one line each. If artifacts is not empty it names the directory for
-// the captures of a run that fails.
-func Main(name string, w io.Writer, artifacts string, f func(TB)) bool {
+// cleanup, and reports whether all came through without Errorf, Fatalf or panic. What is
+// logged goes to w, one line each.
+func Main(name string, w io.Writer, f func(TB)) bool {
 	tb := &mainTB{name: name, w: w}
-	var arg TB = tb
-	if artifacts != "" {
-		arg = &artifactTB{tb, artifacts}
-	}
-	tb.guard(func() { f(arg) })
+	tb.guard(func() { f(tb) })
 	for {
 		last := tb.popCleanup()
 		if last == nil {
@@ -51,14 +46,6 @@ type mainTB struct {
 	failed   bool
 	cleanups []func()
 }
-
-type artifactTB struct {
-	*mainTB
-	dir string
-}
-
-// ArtifactDir is where captures go.
-func (tb *artifactTB) ArtifactDir() string { return tb.dir }
 
 // guard runs f in a goroutine, which Fatalf can then end, and waits for it.
 func (tb *mainTB) guard(f func()) {

@@ -54,11 +54,8 @@ func TestMainRuns(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var log strings.Builder
-			ok := Main("demo", &log, t.TempDir(), func(tb TB) {
+			ok := Main("demo", &log, func(tb TB) {
 				tb.Cleanup(func() { tb.Logf("clean") })
-				if _, has := tb.(interface{ ArtifactDir() string }); !has {
-					tb.Errorf("no ArtifactDir")
-				}
 				tt.f(tb)
 			})
 			if ok != tt.ok || !strings.HasPrefix(log.String(), tt.log) || !strings.HasSuffix(log.String(), "clean\n") {

@@ -109,14 +109,16 @@ func (t *timeline) String() string {
 	return strings.Join(slices.Concat(t.lines[t.next:], t.lines[:t.next]), "")
 }
 
-// leaveArtifacts writes what explains a failure into the test's artifact directory: a
+// leaveArtifacts writes what explains a failure into the directory for that: a
 // capture of each link, the timeline, and what each host's PvDs consist of.
 func (l *Lab) leaveArtifacts() {
-	d, ok := l.tb.(interface{ ArtifactDir() string })
-	if !ok {
+	dir := l.artifacts
+	if d, ok := l.tb.(interface{ ArtifactDir() string }); ok && dir == "" {
+		dir = d.ArtifactDir()
+	}
+	if dir == "" {
 		return
 	}
-	dir := d.ArtifactDir()
 	l.mu.Lock()
 	cables, hosts := l.cables, l.hosts
 	l.mu.Unlock()
