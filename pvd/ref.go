@@ -44,6 +44,7 @@ func (r Ref) String() string {
 		return "default"
 	case All:
 		return "all"
+	default:
+		return "pvd#" + strconv.FormatUint(uint64(r), 10)
 	}
-	return "pvd#" + strconv.FormatUint(uint64(r), 10)
 }

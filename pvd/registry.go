@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 )
 
@@ -312,9 +313,9 @@ func (r *Registry) Wait(ctx context.Context, ref Ref, conds ...Condition) error 
 }
 
 func joinNames(conds []Condition) string {
-	s := conds[0].name
-	for _, c := range conds[1:] {
-		s += ", no " + c.name
+	names := make([]string, len(conds))
+	for i, c := range conds {
+		names[i] = c.name
 	}
-	return s
+	return strings.Join(names, ", no ")
 }

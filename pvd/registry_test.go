@@ -134,10 +134,10 @@ func TestApplyRefuses(t *testing.T) {
 	}})
 	a := add(t, r, valid())
 	refuse = true
-	if _, err := r.Add(t.Context(), valid().Describe); err != refusal {
+	if _, err := r.Add(t.Context(), valid().Describe); !errors.Is(err, refusal) {
 		t.Errorf("add: %v", err)
 	}
-	if err := r.Update(t.Context(), a, pvd.Config{Links: []string{"x"}}.Describe); err != refusal {
+	if err := r.Update(t.Context(), a, pvd.Config{Links: []string{"x"}}.Describe); !errors.Is(err, refusal) {
 		t.Errorf("update: %v", err)
 	}
 	if info, _ := r.Info(a); info.Version() != 1 || len(r.List()) != 1 {

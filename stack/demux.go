@@ -25,15 +25,16 @@ type verdict struct {
 	ip    int // where the network header begins
 }
 
-// headLen is how much of a frame classify looks at: an Ethernet header, an IPv6 header,
-// and of a neighbour solicitation the target.
-const headLen = tun.EthernetHeaderLen + header.IPv6MinimumSize + 24
+// headLen is how much of a frame is kept in one piece for classify to look at. It needs
+// an Ethernet header, an IPv6 header and of a neighbour solicitation the target, 78
+// octets; the rest is for gVisor, which wants whole headers in one piece too.
+const headLen = 256
 
-// classify decides whose a frame is. head is its beginning, at least headLen octets or
-// all there is; size is its whole length.
-func (t *linkTable) classify(head []byte, size int) verdict {
+// classify decides whose a frame is. head is its beginning, headLen octets or all there
+// is.
+func (t *linkTable) classify(head []byte) verdict {
 	if t.layer == tun.IP {
-		return t.classifyIP(head, size, verdict{cast: tcpip.PacketHost}, station{})
+		return t.classifyIP(head, verdict{cast: tcpip.PacketHost}, station{})
 	}
 	if len(head) < tun.EthernetHeaderLen {
 		return verdict{why: dropMalformed}
@@ -54,7 +55,7 @@ func (t *linkTable) classify(head []byte, size int) verdict {
 	case uint16(arp.ProtocolNumber):
 		return t.classifyARP(head, v, s)
 	case uint16(ipv4.ProtocolNumber), uint16(ipv6.ProtocolNumber):
-		return t.classifyIP(head, size, v, s)
+		return t.classifyIP(head, v, s)
 	}
 	return verdict{why: dropProtocol}
 }
@@ -111,7 +112,7 @@ func (t *linkTable) classifyARP(head []byte, v verdict, s station) verdict {
 }
 
 // classifyIP finds whose an IP packet is.
-func (t *linkTable) classifyIP(head []byte, size int, v verdict, s station) verdict {
+func (t *linkTable) classifyIP(head []byte, v verdict, s station) verdict {
 	h := head[v.ip:]
 	if len(h) == 0 {
 		return verdict{why: dropMalformed}

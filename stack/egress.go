@@ -228,16 +228,16 @@ func (p *port) transmit(bufs [][]byte, m tun.Meta, urgent bool) reason {
 		r.Record(p.link.name, p.domain.name(), true, bufs, m)
 	}
 	err := p.link.link.Send(bufs, m)
-	if err == tun.ErrFull && !urgent {
+	if errors.Is(err, tun.ErrFull) && !urgent {
 		start := p.domain.host.clock.Monotonic()
-		for err == tun.ErrFull && p.waitForRoom(start) {
+		for errors.Is(err, tun.ErrFull) && p.waitForRoom(start) {
 			err = p.link.link.Send(bufs, m)
 		}
 	}
 	switch {
 	case err == nil:
 		return sent
-	case err == tun.ErrFull:
+	case errors.Is(err, tun.ErrFull):
 		return dropFull
 	case errors.Is(err, tun.ErrDown):
 		return dropDown
@@ -257,6 +257,7 @@ func dropError(r reason) tcpip.Error {
 		return &tcpip.ErrBadLocalAddress{}
 	case dropBadDest:
 		return &tcpip.ErrNetworkUnreachable{}
+	default:
+		return nil
 	}
-	return nil
 }

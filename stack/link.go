@@ -58,8 +58,7 @@ func (l *hostLink) start() {
 // quiesce returns when no frame that was judged by an earlier table is under way.
 func (l *hostLink) quiesce() {
 	l.reading.Lock()
-	//lint:ignore SA2001 having had the lock is all that is wanted
-	l.reading.Unlock()
+	l.reading.Unlock() //nolint:staticcheck // having had the lock is all that is wanted
 }
 
 // watch follows the link's state. It ends when the link is closed.
@@ -115,7 +114,7 @@ func (l *hostLink) meetRouters() {
 type receiver struct {
 	link *hostLink
 	meta tun.Meta
-	head [256]byte
+	head [headLen]byte
 	body *buffer.View
 	bufs [2][]byte
 }
@@ -131,7 +130,7 @@ func (r *receiver) receive(n int) {
 		return
 	}
 	head := r.head[:min(n, len(r.head))]
-	v := r.link.table.Load().classify(head, n)
+	v := r.link.table.Load().classify(head)
 	trusted := false
 	if v.why == delivered || v.why == deliveredCopies {
 		if trusted = r.vouched(head[v.ip:], v.proto); trusted && !validIPv4Header(head[v.ip:], v.proto) {
@@ -150,6 +149,7 @@ func (r *receiver) receive(n int) {
 			r.record(p, n)
 			p.deliver(v.proto, r.copied(n, v), trusted)
 		}
+	default: // counted, and that is all
 	}
 }
 

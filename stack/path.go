@@ -2,6 +2,7 @@ package stack
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"syscall"
@@ -33,7 +34,7 @@ func (d *domain) path(ctx context.Context, src, dst netip.Addr) (path, error) {
 	for {
 		changed := d.addressesChanged()
 		p, err := d.findPath(src, dst)
-		if err != errTentative {
+		if !errors.Is(err, errTentative) {
 			return p, err
 		}
 		select {
@@ -49,7 +50,7 @@ func (d *domain) path(ctx context.Context, src, dst netip.Addr) (path, error) {
 // pathNow is path for those who can not wait: a tentative address counts as none.
 func (d *domain) pathNow(src, dst netip.Addr) (path, error) {
 	p, err := d.findPath(src, dst)
-	if err == errTentative {
+	if errors.Is(err, errTentative) {
 		err = syscall.EADDRNOTAVAIL
 	}
 	return p, err
@@ -66,7 +67,7 @@ func (d *domain) findPath(src, dst netip.Addr) (path, error) {
 	}
 	switch {
 	case dst.IsUnspecified(), dst.IsLoopback(), isOwn(p, dst):
-		return d.localPath(p, src, dst)
+		return d.localPath(src, dst)
 	case src.IsLoopback():
 		return path{}, syscall.EADDRNOTAVAIL // 127/8 never leaves the PvD
 	}
@@ -94,7 +95,7 @@ func isOwn(p *plan, dst netip.Addr) bool {
 }
 
 // localPath leads to the PvD itself.
-func (d *domain) localPath(p *plan, src, dst netip.Addr) (path, error) {
+func (d *domain) localPath(src, dst netip.Addr) (path, error) {
 	if dst.IsUnspecified() || dst.IsLoopback() {
 		if err := d.loopback(); err != nil {
 			return path{}, err
@@ -183,7 +184,7 @@ func (d *domain) routedPath(p *plan, src, dst netip.Addr, zone string) (path, er
 			why = worse(why, err)
 		}
 	}
-	if why == syscall.ENETUNREACH && !p.hasFamily(dst) {
+	if errors.Is(why, syscall.ENETUNREACH) && !p.hasFamily(dst) {
 		why = syscall.EADDRNOTAVAIL
 	}
 	return path{}, why
@@ -193,12 +194,12 @@ func (d *domain) routedPath(p *plan, src, dst netip.Addr, zone string) (path, er
 // waiting may help, then that a link is down, then what is wrong with the source.
 func worse(a, b error) error {
 	rank := func(err error) int {
-		switch err {
-		case errTentative:
+		switch {
+		case errors.Is(err, errTentative):
 			return 3
-		case syscall.ENETDOWN:
+		case errors.Is(err, syscall.ENETDOWN):
 			return 2
-		case syscall.EADDRNOTAVAIL:
+		case errors.Is(err, syscall.EADDRNOTAVAIL):
 			return 1
 		}
 		return 0
