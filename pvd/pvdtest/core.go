@@ -268,6 +268,7 @@ func (p *packet) segmentLen(l4 int) int {
 		}
 	case tun.GSOUDP:
 		return l4 + 8 + int(p.meta.GSOSize)
+	case tun.GSONone:
 	}
 	return len(ip)
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pvdstack/pvdstack/pvd"
 	"github.com/pvdstack/pvdstack/tun"
 )
 
@@ -50,6 +51,8 @@ func FuzzRouter(f *testing.F) {
 
 	f.Fuzz(func(t *testing.T, data []byte) {
 		b := newBench(t)
+		clock := &stepClock{}
+		b.core.clock = clock
 		check := func(outs []output) {
 			for _, o := range outs {
 				if o.meta == (tun.Meta{}) {
@@ -81,12 +84,46 @@ func FuzzRouter(f *testing.F) {
 			}
 			check(b.feed(ifc, frame, m))
 			if flags&4 != 0 {
-				b.clock.mu.Lock()
-				b.clock.now += time.Second
-				b.clock.mu.Unlock()
+				clock.step(time.Second)
 			}
 		}
 	})
+}
+
+// A stepClock makes the calls that are due in the goroutine that steps it.
+type stepClock struct {
+	pvd.Clock
+	now    time.Duration
+	timers []*stepTimer
+}
+
+type stepTimer struct {
+	pvd.Timer
+	when time.Duration
+	f    func()
+}
+
+func (c *stepClock) Monotonic() time.Duration { return c.now }
+
+func (c *stepClock) AfterFunc(d time.Duration, f func()) pvd.Timer {
+	t := &stepTimer{when: c.now + d, f: f}
+	c.timers = append(c.timers, t)
+	return t
+}
+
+func (t *stepTimer) Stop() bool { t.f = func() {}; return true }
+
+func (c *stepClock) step(d time.Duration) {
+	c.now += d
+	timers := c.timers
+	c.timers = nil
+	for _, t := range timers {
+		if t.when <= c.now {
+			t.f()
+		} else {
+			c.timers = append(c.timers, t)
+		}
+	}
 }
 
 // checkHeaders verifies what has to be right whatever came in: the addresses of the

@@ -20,7 +20,7 @@ import (
 func TestKernelOnLAN(t *testing.T) {
 	ns := tuntest.NewNS(t)
 	lab := New(t)
-	inside, _, r := uplinked(lab, Uplink{MTU: 1400})
+	inside, r := uplinked(lab, Uplink{MTU: 1400})
 	var tap tun.Link
 	var err error
 	ns.Do(func() { tap, err = tun.OpenTAP(tun.TAPConfig{Name: "lab0"}) })

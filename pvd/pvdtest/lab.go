@@ -221,9 +221,12 @@ func (c *cable) pending(delayed bool) int {
 // far end; it may be nil.
 func (l *Lab) cable(n *LAN, name string, see func(tun.Direction, [][]byte, tun.Meta)) (*cable, error) {
 	far, near := tun.Pipe(tun.PipeConfig{MTU: n.mtu, Names: [2]string{name, name + " (switch)"}, Queue: queueFrames})
-	clock := tun.Clock{Now: l.clock.Monotonic, AfterFunc: func(d time.Duration, f func()) func() bool {
-		return l.clock.AfterFunc(d, f).Stop
-	}}
+	var clock tun.Clock // package time's
+	if l.Clock != nil {
+		clock = tun.Clock{Now: l.Clock.Monotonic, AfterFunc: func(d time.Duration, f func()) func() bool {
+			return l.Clock.AfterFunc(d, f).Stop
+		}}
+	}
 	l.mu.Lock()
 	seed := l.seed + uint64(len(l.cables))*2
 	l.mu.Unlock()

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -55,21 +56,21 @@ func TestOverlappingLANs(t *testing.T) {
 }
 
 // uplinked makes an inside LAN with both families and an internet behind its router.
-func uplinked(lab *Lab, up Uplink) (inside, internet *LAN, r *Router) {
-	internet = lab.LAN("internet", "198.51.100.0/24", "2001:db8:ff::/64")
+func uplinked(lab *Lab, up Uplink) (inside *LAN, r *Router) {
+	internet := lab.LAN("internet", "198.51.100.0/24", "2001:db8:ff::/64")
 	inside = lab.LAN("inside", "10.0.0.0/8", "2001:db8:1::/64")
 	// A server that is there before there is a route to the inside, and one after.
 	internet.Web("198.51.100.80 2001:db8:ff::80", "the internet")
 	up.LAN, up.Addrs = internet, "198.51.100.1 2001:db8:ff::1"
 	r = inside.Router("10.0.0.1 2001:db8:1::1", up)
 	internet.Echo("198.51.100.7 2001:db8:ff::7")
-	return inside, internet, r
+	return inside, r
 }
 
 func TestUplink(t *testing.T) {
 	t.Parallel()
 	lab := New(t)
-	_, _, r := uplinked(lab, Uplink{})
+	_, r := uplinked(lab, Uplink{})
 	h := lab.Host("inside")
 	n := h.Await("inside")
 	Get(t, n, "http://198.51.100.80/").Is("the internet")
@@ -99,7 +100,7 @@ func TestUplink(t *testing.T) {
 func TestPathMTU(t *testing.T) {
 	t.Parallel()
 	lab := New(t)
-	_, _, r := uplinked(lab, Uplink{MTU: 1300})
+	_, r := uplinked(lab, Uplink{MTU: 1300})
 	h := lab.Host("inside")
 	n := h.Await("inside")
 	for _, to := range []string{"198.51.100.7:7", "[2001:db8:ff::7]:7"} {
@@ -282,6 +283,31 @@ func TestOwnersKeepHistory(t *testing.T) {
 		t.Fatal(err)
 	}
 	lab.AssertIsolated()
+}
+
+// TestLabLeavesNothing: every goroutine ends with the lab.
+func TestLabLeavesNothing(t *testing.T) {
+	before := runtime.NumGoroutine()
+	for range 3 {
+		var log strings.Builder
+		if !Main("lab", &log, func(tb TB) {
+			lab := New(tb)
+			uplinked(lab, Uplink{})
+			lab.LAN("home", "192.168.1.0/24").DNS("192.168.1.53", nil)
+			h := lab.Host("inside", "home")
+			h.Link("home").Impair(tun.Impairment{Delay: time.Second})
+			Get(tb, h.Await("inside"), "http://198.51.100.80/").Is("the internet")
+			// Nobody takes the answer: calls are under way when the lab ends.
+			c, err := h.In("inside").DialContext(context.Background(), "tcp", "198.51.100.7:7")
+			if err != nil {
+				tb.Fatalf("%v", err)
+			}
+			_, _ = c.Write(make([]byte, 1000))
+		}) {
+			t.Fatal(log.String())
+		}
+	}
+	waitFor(t, "goroutines to end", func() bool { return runtime.NumGoroutine() <= before })
 }
 
 type artifactFake struct {

@@ -172,6 +172,7 @@ func takes(o tun.Offload, m tun.Meta) bool {
 		return o&tun.OffloadTCP6 != 0
 	case tun.GSOUDP:
 		return o&tun.OffloadUDP != 0
+	case tun.GSONone:
 	}
 	return m.Flags&tun.NeedsCsum == 0 || o&(tun.OffloadCsum|tun.OffloadTCP4|tun.OffloadTCP6) != 0
 }

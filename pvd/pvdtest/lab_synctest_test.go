@@ -1,0 +1,39 @@
+//go:build synctest
+
+package pvdtest
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pvdstack/pvdstack/tun"
+)
+
+// TestLabInBubble is the lab in a bubble of testing/synctest, where it needs no clock of
+// its own: time passes whenever everything waits.
+func TestLabInBubble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lab := New(t)
+		_, r := uplinked(lab, Uplink{})
+		h := lab.Host("inside")
+		began := time.Now()
+		n := h.Await("inside")
+		if d := time.Since(began); d < time.Second || d > 3*time.Second {
+			t.Errorf("duplicate address detection took %v", d)
+		}
+		h.Link("inside").Impair(tun.Impairment{Delay: 50 * time.Millisecond, Loss: 0.02})
+		for _, to := range []string{"198.51.100.7:7", "[2001:db8:ff::7]:7"} {
+			if err := echoTCP(t, n, to, 256<<10); err != nil {
+				t.Errorf("echo at %s: %v", to, err)
+			}
+		}
+		if time.Since(began) < 2*time.Second {
+			t.Errorf("all done after %v: the delay was not there", time.Since(began))
+		}
+		if r.Stats()[countForwarded] == 0 {
+			t.Error("the router forwarded nothing")
+		}
+		lab.AssertIsolated()
+	})
+}
