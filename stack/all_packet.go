@@ -68,7 +68,7 @@ func (c *AllPacketConn) ReadFrom(b []byte) (int, net.Addr, error) {
 func (c *AllPacketConn) WriteTo(b []byte, addr net.Addr) (int, error) {
 	n, err := c.writeTo(b, addr)
 	if err != nil {
-		return n, opError(opWrite, c.network, c.all.local, addr, err)
+		return n, opError(opWrite, c.network, c.all.local, notNil(addr), err)
 	}
 	return n, nil
 }

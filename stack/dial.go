@@ -211,7 +211,7 @@ func (c *TCPConn) connect(p path, from, to netip.AddrPort) error {
 		return stackError("connect", terr)
 	}
 	c.settle(peer)
-	return c.track()
+	return callError("connect", c.track())
 }
 
 // waitConnected waits for the end of the handshake.
@@ -268,7 +268,7 @@ func (c *UDPConn) connect(p path, port uint16, to netip.AddrPort) error {
 	c.local = net.UDPAddrFromAddrPort(c.d.addrPort(local))
 	c.peer = netip.AddrPortFrom(c.d.withZone(to.Addr().WithZone(""), p.nic), to.Port())
 	c.remote = net.UDPAddrFromAddrPort(c.peer)
-	return c.track()
+	return callError("connect", c.track())
 }
 
 // discard drops the datagrams that have arrived.

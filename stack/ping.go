@@ -116,7 +116,7 @@ func (s *socket) connectPing(p path, addr netip.Addr) error {
 	if !p.src.IsValid() {
 		s.nic = 0 // loopback
 	}
-	return s.track()
+	return callError("connect", s.track())
 }
 
 // pingData is what an echo request carries, as much as ping(8) sends.

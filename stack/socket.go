@@ -27,6 +27,8 @@ type socket struct {
 	nic  tcpip.NICID
 	addr netip.Addr
 
+	listens listening
+
 	local, remote net.Addr // set before the socket is shared; remote may be nil
 
 	in, out    readiness
@@ -71,8 +73,8 @@ func (s *socket) PvD() pvd.Ref { return s.d.ref }
 
 // track makes the domain answer for the socket. The caller has entered the domain.
 func (s *socket) track() error {
-	if !s.d.endpoints.addUpTo(maxSockets, s) {
-		return syscall.EMFILE
+	if err := s.d.endpoints.addSocket(s); err != nil {
+		return err
 	}
 	// What it stands on may have gone before the domain knew of the socket.
 	if err := s.d.stands(s.nic, s.addr); err != nil {
@@ -81,18 +83,26 @@ func (s *socket) track() error {
 	return nil
 }
 
-// addUpTo adds e unless there are limit endpoints already.
-func (s *endpointSet) addUpTo(limit int, e ender) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.set) >= limit {
-		return false
+// addSocket adds a socket: EMFILE if there are too many, EADDRINUSE if it is a listener
+// that has a rival.
+func (set *endpointSet) addSocket(s *socket) error {
+	set.mu.Lock()
+	defer set.mu.Unlock()
+	if len(set.set) >= maxSockets {
+		return syscall.EMFILE
 	}
-	if s.set == nil {
-		s.set = make(map[ender]struct{})
+	if s.listens.port != 0 {
+		for e := range set.set {
+			if o, ok := e.(*socket); ok && s.rivals(o) {
+				return syscall.EADDRINUSE
+			}
+		}
 	}
-	s.set[e] = struct{}{}
-	return true
+	if set.set == nil {
+		set.set = make(map[ender]struct{})
+	}
+	set.set[s] = struct{}{}
+	return nil
 }
 
 // stands reports what is wrong with standing on the address on the NIC.

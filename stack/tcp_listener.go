@@ -66,11 +66,32 @@ func (s *socket) listen(f family, nic tcpip.NICID, at netip.AddrPort) error {
 	if terr := s.ep.Bind(fullAddress(nic, at.Addr(), at.Port())); terr != nil {
 		return stackError("bind", terr)
 	}
+	s.bound(tcp.ProtocolNumber, f, nic, at.Addr())
+	s.listens = listening{port: s.local.(*net.TCPAddr).AddrPort().Port(), serves4: f != family6, serves6: f != family4}
+	if a := at.Addr(); !a.IsUnspecified() {
+		s.listens.serves4, s.listens.serves6 = a.Is4(), a.Is6()
+	}
+	if err := s.track(); err != nil {
+		return callError("bind", err)
+	}
 	if terr := s.ep.Listen(listenBacklog); terr != nil {
 		return stackError("listen", terr)
 	}
-	s.bound(tcp.ProtocolNumber, f, nic, at.Addr())
-	return s.track()
+	return nil
+}
+
+// listening says what a listener listens for. Other sockets have the zero value.
+type listening struct {
+	port             uint16
+	serves4, serves6 bool
+}
+
+// rivals reports whether a connection could be for either of two listeners. gVisor lets
+// one listen at an address and another at all addresses, if both reuse addresses.
+func (s *socket) rivals(o *socket) bool {
+	l, m := s.listens, o.listens
+	return l.port != 0 && l.port == m.port && (l.serves4 && m.serves4 || l.serves6 && m.serves6) &&
+		(s.nic == 0 || o.nic == 0 || s.nic == o.nic && s.addr == o.addr)
 }
 
 // bound fills in the local address of a socket that has been bound.

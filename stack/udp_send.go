@@ -47,7 +47,7 @@ func (c *UDPConn) Write(b []byte) (int, error) {
 func (c *UDPConn) WriteTo(b []byte, addr net.Addr) (int, error) {
 	to, err := c.destination(addr)
 	if err != nil {
-		return 0, opError(opWrite, c.network, c.local, addr, err)
+		return 0, opError(opWrite, c.network, c.local, notNil(addr), err)
 	}
 	return c.WriteToUDPAddrPort(b, to)
 }
@@ -82,6 +82,21 @@ func (c *UDPConn) destination(addr net.Addr) (netip.AddrPort, error) {
 		}
 	}
 	return netip.AddrPort{}, os.NewSyscallError("sendto", syscall.EINVAL)
+}
+
+// notNil returns addr, without the type if it is a nil pointer.
+func notNil(addr net.Addr) net.Addr {
+	switch a := addr.(type) {
+	case *net.UDPAddr:
+		if a == nil {
+			return nil
+		}
+	case *Addr:
+		if a == nil {
+			return nil
+		}
+	}
+	return addr
 }
 
 // in returns the address for use in a PvD, which has to be its own.
