@@ -295,6 +295,7 @@ func (d *domain) become(w *wanted) error {
 		d.setEgress(p, w.addrs, d.plan.Load().fib)
 	}
 	d.setRoutes(w)
+	d.refreshPlan() // what needs no detection can be used at once
 	for _, p := range w.ports {
 		if t := p.link.table.Load(); t.apart[p] {
 			p.link.meetRouters()
