@@ -54,7 +54,7 @@ func (i *Impairment) validate() error {
 		v    float64
 	}{{"Loss", i.Loss}, {"Corrupt", i.Corrupt}, {"Reorder", i.Reorder}, {"Duplicate", i.Duplicate}} {
 		if !(p.v >= 0 && p.v <= 1) { // written so that it catches NaN
-			return fmt.Errorf("%s is %v, not a probability from 0 to 1", p.name, p.v)
+			return fmt.Errorf("bad %s: %v is no probability from 0 to 1", p.name, p.v)
 		}
 	}
 	for _, d := range []struct {
@@ -62,17 +62,17 @@ func (i *Impairment) validate() error {
 		v    time.Duration
 	}{{"Delay", i.Delay}, {"Jitter", i.Jitter}, {"ReorderBy", i.ReorderBy}} {
 		if d.v < 0 || d.v > MaxImpairDelay {
-			return fmt.Errorf("%s is %v, not from 0 to %v", d.name, d.v, MaxImpairDelay)
+			return fmt.Errorf("bad %s: %v is not from 0 to %v", d.name, d.v, MaxImpairDelay)
 		}
 	}
 	if i.Rate != 0 && i.Rate < MinImpairRate {
-		return fmt.Errorf("Rate is %d bit/s, less than %d", i.Rate, MinImpairRate)
+		return fmt.Errorf("bad Rate: %d bit/s is less than %d", i.Rate, MinImpairRate)
 	}
 	if i.Queue < 0 || i.Queue > ImpairMaxFrames {
-		return fmt.Errorf("Queue is %d, not from 0 to %d", i.Queue, ImpairMaxFrames)
+		return fmt.Errorf("bad Queue: %d is not from 0 to %d", i.Queue, ImpairMaxFrames)
 	}
 	if i.MTU < 0 {
-		return fmt.Errorf("MTU is %d", i.MTU)
+		return fmt.Errorf("bad MTU: %d is negative", i.MTU)
 	}
 	return nil
 }

@@ -520,7 +520,7 @@ func TestImpairValidates(t *testing.T) {
 	} {
 		for dir, c := range map[string]tun.ImpairConfig{"out": {Out: i}, "in": {In: i}} {
 			_, err := tun.Impair(a, c)
-			want := fmt.Sprintf("tun: impair pipe-a, %s: %s is ", dir, name)
+			want := fmt.Sprintf("tun: impair pipe-a, %s: bad %s: ", dir, name)
 			if err == nil || len(err.Error()) < len(want) || err.Error()[:len(want)] != want {
 				t.Errorf("%s %s: %v, want %q", dir, name, err, want)
 			}

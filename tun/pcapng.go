@@ -70,11 +70,9 @@ func (b block) count(code uint16, n uint64) block {
 	return le.AppendUint64(b.u16(code).u16(8), n)
 }
 
-// end closes the options, if any, and the block.
-func (b block) end(options bool) block {
-	if options {
-		b = b.u16(optEnd).u16(0)
-	}
+// end closes the options and the block.
+func (b block) end() block {
+	b = b.u16(optEnd).u16(0)
 	n := uint32(len(b) + 4)
 	le.PutUint32(b[4:], n)
 	return b.u32(n)
@@ -84,7 +82,7 @@ func (b block) end(options bool) block {
 func (b block) section() block {
 	b = b.begin(blockSection).u32(byteOrderMagic).u16(1).u16(0)
 	b = le.AppendUint64(b, ^uint64(0)) // length of the section: not given
-	return b.text(optApplication, "pvdstack").end(true)
+	return b.text(optApplication, "pvdstack").end()
 }
 
 func (b block) iface(name string, layer Layer, snapLen int) block {
@@ -93,14 +91,14 @@ func (b block) iface(name string, layer Layer, snapLen int) block {
 		linkType = linkTypeEthernet
 	}
 	b = b.begin(blockInterface).u16(linkType).u16(0).u32(uint32(snapLen)).text(optName, name)
-	return append(b.u16(optResolution).u16(1), resolutionNano).pad().end(true)
+	return append(b.u16(optResolution).u16(1), resolutionNano).pad().end()
 }
 
 func (b block) packet(id int, dir Direction, at time.Time, frame []byte, snapLen int) block {
 	kept := frame[:min(len(frame), snapLen)]
 	b = b.begin(blockPacket).u32(uint32(id)).stamp(at).u32(uint32(len(kept))).u32(uint32(len(frame)))
 	b = append(b, kept...).pad()
-	return b.u16(optFlags).u16(4).u32(uint32(dir) & 3).end(true)
+	return b.u16(optFlags).u16(4).u32(uint32(dir) & 3).end()
 }
 
 func (b block) stats(id int, at time.Time, seen, written uint64, comment string) block {
@@ -109,5 +107,5 @@ func (b block) stats(id int, at time.Time, seen, written uint64, comment string)
 	if comment != "" {
 		b = b.text(optComment, comment)
 	}
-	return b.end(true)
+	return b.end()
 }
