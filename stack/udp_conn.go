@@ -87,7 +87,7 @@ func (c *UDPConn) bind(f family, nic tcpip.NICID, at netip.AddrPort) error {
 			c.family = family4
 		}
 	}
-	return c.track()
+	return callError("bind", c.track())
 }
 
 // Read reads a datagram; see [net.Conn]. What does not fit in b is lost.

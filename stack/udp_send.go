@@ -200,10 +200,11 @@ func (c *UDPConn) pathTo(dst netip.Addr) (path, error) {
 }
 
 func (c *UDPConn) findPath(p *plan, dst netip.Addr) (path, error) {
+	src := c.d.withZone(c.addr, c.nic)
 	if dst.IsMulticast() && dst.Zone() == "" {
-		return c.d.linkPath(p, c.addr, dst, c.multicast.via())
+		return c.d.linkPath(p, src, dst, c.multicast.via())
 	}
-	return c.d.findPath(c.addr, dst)
+	return c.d.findPath(src, dst)
 }
 
 // sendNow sends a datagram by p if there is room. The caller holds writeMu.
