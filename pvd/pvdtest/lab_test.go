@@ -114,6 +114,25 @@ func TestPathMTU(t *testing.T) {
 	lab.AssertIsolated()
 }
 
+// TestLANMTU has frames larger than Ethernet's.
+func TestLANMTU(t *testing.T) {
+	t.Parallel()
+	lab := New(t)
+	lan := lab.LAN("corp", "192.168.1.0/24")
+	lan.SetMTU(9000)
+	lan.Echo("192.168.1.7")
+	h := lab.Host("corp")
+	h.Link("corp").Impair(tun.Impairment{MTU: 9000}) // so that segments are cut
+	n := h.Await("corp")
+	if err := errors.Join(echoUDP(t, n, "192.168.1.7:7", 8000), echoTCP(t, n, "192.168.1.7:7", 1<<20)); err != nil {
+		t.Error(err)
+	}
+	if out, _ := h.Link("corp").Counters(); out.Frames > 400 || out.DropMTU != 0 {
+		t.Errorf("%+v: too many for 1 MiB in frames of 9,000", out)
+	}
+	lab.AssertIsolated()
+}
+
 func TestRouterToHostErrors(t *testing.T) {
 	t.Parallel()
 	lab := New(t)
