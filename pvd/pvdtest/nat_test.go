@@ -202,8 +202,7 @@ func TestNATUnasked(t *testing.T) {
 	b.none(b.out, f, tun.Meta{}, dropNATNone)
 	f[len(f)-1] ^= 1
 	b.none(b.out, f, tun.Meta{}, dropChecksum)
-	// A private address is not routed in from outside by itself, but it is a route like
-	// any: filtering is a firewall's work. What NAT can not translate does not get out.
+	// What NAT can not translate does not get out with its private source.
 	b.none(b.in, packetTo(b.in, insideMAC, 47, inside4, outside4, []byte("GRE")), tun.Meta{}, dropNATProto)
 }
 
