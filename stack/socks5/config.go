@@ -87,7 +87,8 @@ type Config struct {
 	MaxHandshakes int
 
 	// Logger may be nil: discard. What clients and destinations do is logged at debug
-	// level, limits reached at warning level.
+	// level, limits reached at warning level. The PvD is logged where Select is set; the
+	// owner of a single Network knows it.
 	Logger *slog.Logger
 
 	// Clock may be nil: pvd.SystemClock().

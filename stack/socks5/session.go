@@ -178,7 +178,7 @@ func (s *session) connect(req *Request) error {
 		return &refusal{err}
 	}
 	defer remote.Close()
-	if ref, ok := pvd.Of(remote); ok {
+	if ref, ok := pvd.Of(remote); ok && s.srv.cfg.Network == nil {
 		s.log = s.log.With("pvd", ref)
 	}
 	var bound netip.AddrPort
