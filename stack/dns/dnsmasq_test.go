@@ -20,11 +20,9 @@ func TestDnsmasq(t *testing.T) {
 	if err != nil {
 		t.Skip("needs dnsmasq:", err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	u, l := listen(t)
 	port := l.Addr().(*net.TCPAddr).AddrPort().Port()
+	u.Close()
 	l.Close()
 	args := []string{
 		"--keep-in-foreground", "--conf-file=/dev/null", "--pid-file=", "--user=", "--no-resolv", "--no-hosts", "--log-facility=-",

@@ -68,14 +68,7 @@ func (q *query) answer(t testing.TB, m *wire.Msg) {
 // serve starts a server that runs until the test ends.
 func serve(t testing.TB, handle func(*query)) *server {
 	t.Helper()
-	u, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", u.LocalAddr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	u, l := listen(t)
 	s := &server{
 		addr: u.LocalAddr().(*net.UDPAddr).AddrPort(), handle: handle,
 		ports: make(map[uint16]bool), ids: make(map[uint16]bool),
@@ -89,6 +82,24 @@ func serve(t testing.TB, handle func(*query)) *server {
 		wg.Wait()
 	})
 	return s
+}
+
+// listen returns sockets on one port of this machine's loopback.
+func listen(t testing.TB) (u net.PacketConn, l net.Listener) {
+	t.Helper()
+	// The port that UDP gets may be somebody's TCP port.
+	for range 100 {
+		u, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l, err := net.Listen("tcp", u.LocalAddr().String()); err == nil {
+			return u, l
+		}
+		u.Close()
+	}
+	t.Fatal("no port is free for both UDP and TCP")
+	return nil, nil
 }
 
 func (s *server) serveUDP(u net.PacketConn) {
