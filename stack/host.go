@@ -54,6 +54,8 @@ type joiner interface {
 	join(d *domain) error
 	// left tells that d is gone. It does not wait.
 	left(d *domain)
+	// close ends the socket as its owner's Close does.
+	close() error
 }
 
 // New returns a host without links and PvDs. Close ends it.
@@ -104,6 +106,9 @@ func (h *Host) Close() error {
 		errs = append(errs, h.removeLink(ctx, name))
 	}
 	h.registry.Close()
+	for _, j := range h.everyJoiner() {
+		_ = j.close() // it has no owner to tell
+	}
 	return errors.Join(errs...)
 }
 

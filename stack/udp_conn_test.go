@@ -14,17 +14,17 @@ import (
 	"github.com/pvdstack/pvdstack/stack"
 )
 
-// patience is how long a test waits for what has to come, silence for what must not.
+// longest is how long a test waits for what has to come, silence for what must not.
 const (
-	patience = 10 * time.Second
+	longest = 10 * time.Second
 	silence  = 100 * time.Millisecond
 )
 
-// receive reads one datagram.
-func receive(t *testing.T, c net.PacketConn) (string, net.Addr) {
+// datagram reads one datagram.
+func datagram(t *testing.T, c net.PacketConn) (string, net.Addr) {
 	t.Helper()
 	b := make([]byte, 70000)
-	_ = c.SetReadDeadline(time.Now().Add(patience))
+	_ = c.SetReadDeadline(time.Now().Add(longest))
 	n, from, err := c.ReadFrom(b)
 	if err != nil {
 		t.Fatal(err)
@@ -32,8 +32,8 @@ func receive(t *testing.T, c net.PacketConn) (string, net.Addr) {
 	return string(b[:n]), from
 }
 
-// receiveNothing checks that no datagram comes.
-func receiveNothing(t *testing.T, c net.PacketConn) {
+// noDatagram checks that no datagram comes.
+func noDatagram(t *testing.T, c net.PacketConn) {
 	t.Helper()
 	_ = c.SetReadDeadline(time.Now().Add(silence))
 	if n, from, err := c.ReadFrom(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -41,7 +41,7 @@ func receiveNothing(t *testing.T, c net.PacketConn) {
 	}
 }
 
-func send(t *testing.T, c *stack.UDPConn, data, to string) {
+func sendDatagram(t *testing.T, c *stack.UDPConn, data, to string) {
 	t.Helper()
 	if n, err := c.WriteToUDPAddrPort([]byte(data), netip.MustParseAddrPort(to)); err != nil || n != len(data) {
 		t.Fatalf("%d octets sent to %s: %v", n, to, err)
@@ -62,15 +62,15 @@ func TestUDPExchange(t *testing.T) {
 		{"[fe80::2%wire]:53", "fe80::1%wire"},
 	} {
 		unconnected := mustListenPacket(t, a, "udp", ":0")
-		send(t, unconnected, "ask", tt.to)
-		data, from := receive(t, server)
+		sendDatagram(t, unconnected, "ask", tt.to)
+		data, from := datagram(t, server)
 		if u, ok := from.(*net.UDPAddr); !ok || data != "ask" || u.AddrPort().Addr().String() != tt.from {
 			t.Fatalf("%q from %T %v, want %s", data, from, from, tt.from)
 		}
 		if _, err := server.WriteTo([]byte("answer"), from); err != nil {
 			t.Fatal(err)
 		}
-		if data, from = receive(t, unconnected); data != "answer" || from.String() != tt.to {
+		if data, from = datagram(t, unconnected); data != "answer" || from.String() != tt.to {
 			t.Errorf("%q from %v", data, from)
 		}
 
@@ -78,7 +78,7 @@ func TestUDPExchange(t *testing.T) {
 		if _, err := dialled.Write([]byte("ask")); err != nil {
 			t.Fatal(err)
 		}
-		if _, from = receive(t, server); from.String() != dialled.LocalAddr().String() {
+		if _, from = datagram(t, server); from.String() != dialled.LocalAddr().String() {
 			t.Errorf("from %v, want %v", from, dialled.LocalAddr())
 		}
 		if dialled.RemoteAddr().String() != tt.to {
@@ -89,7 +89,7 @@ func TestUDPExchange(t *testing.T) {
 		if _, err := other.WriteTo([]byte("no"), from); err != nil {
 			t.Fatal(err)
 		}
-		receiveNothing(t, dialled.(*stack.UDPConn))
+		noDatagram(t, dialled.(*stack.UDPConn))
 		if got, ok := pvd.Of(dialled); !ok || got != a.PvD() {
 			t.Errorf("PvD %v", got)
 		}
@@ -101,22 +101,22 @@ func TestUDPLengths(t *testing.T) {
 	for _, host := range []string{"10.0.0.2", "fd00::2"} {
 		server := mustListenPacket(t, b, "udp", net.JoinHostPort(host, "0"))
 		client := mustDial(t, a, "udp", server.LocalAddr().String())
-		longest := 65507
+		most := 65507
 		if host != "10.0.0.2" {
-			longest = 65527
+			most = 65527
 		}
-		for _, size := range []int{0, 1, 1472, 1473, 9000, longest} {
+		for _, size := range []int{0, 1, 1472, 1473, 9000, most} {
 			data := noise(size)
 			if n, err := client.Write(data); err != nil || n != size {
 				t.Fatalf("%s: %d of %d octets: %v", host, n, size, err)
 			}
-			if got, _ := receive(t, server); got != string(data) {
+			if got, _ := datagram(t, server); got != string(data) {
 				t.Errorf("%s: %d octets arrived of %d", host, len(got), size)
 			}
 		}
-		_, err := client.Write(make([]byte, longest+1))
+		_, err := client.Write(make([]byte, most+1))
 		wantOpError(t, err, syscall.EMSGSIZE)
-		_, err = mustListenPacket(t, a, "udp", ":0").WriteTo(make([]byte, longest+1), server.LocalAddr())
+		_, err = mustListenPacket(t, a, "udp", ":0").WriteTo(make([]byte, most+1), server.LocalAddr())
 		wantOpError(t, err, syscall.EMSGSIZE)
 
 		// What does not fit is lost, with the rest of the datagram only.
@@ -132,7 +132,7 @@ func TestUDPLengths(t *testing.T) {
 		if n, from, err := server.ReadFrom(nil); n != 0 || err != nil || from.String() != client.LocalAddr().String() {
 			t.Errorf("no room: %d, %v, %v", n, from, err)
 		}
-		receiveNothing(t, server)
+		noDatagram(t, server)
 	}
 }
 
@@ -145,21 +145,21 @@ func TestUDPFamilies(t *testing.T) {
 	}
 	four, six := mustListenPacket(t, n, "udp4", ":7"), mustListenPacket(t, n, "udp6", ":7")
 	both := mustListenPacket(t, n, "udp", ":0")
-	send(t, both, "4", "10.0.0.1:7")
-	send(t, both, "6", "[fd00::1]:7")
-	send(t, both, "m", "[::ffff:10.0.0.1]:7")
+	sendDatagram(t, both, "4", "10.0.0.1:7")
+	sendDatagram(t, both, "6", "[fd00::1]:7")
+	sendDatagram(t, both, "m", "[::ffff:10.0.0.1]:7")
 	for _, want := range []string{"4", "m"} {
-		if got, from := receive(t, four); got != want || len(from.(*net.UDPAddr).IP) != 4 {
+		if got, from := datagram(t, four); got != want || len(from.(*net.UDPAddr).IP) != 4 {
 			t.Errorf("%q from %#v", got, from)
 		}
 	}
-	if got, _ := receive(t, six); got != "6" {
+	if got, _ := datagram(t, six); got != "6" {
 		t.Errorf("%q", got)
 	}
 	// To the unspecified address is to oneself.
 	_, port, _ := net.SplitHostPort(both.LocalAddr().String())
-	send(t, both, "self", "0.0.0.0:"+port)
-	if got, from := receive(t, both); got != "self" || !from.(*net.UDPAddr).IP.IsLoopback() {
+	sendDatagram(t, both, "self", "0.0.0.0:"+port)
+	if got, from := datagram(t, both); got != "self" || !from.(*net.UDPAddr).IP.IsLoopback() {
 		t.Errorf("%q from %v", got, from)
 	}
 }
@@ -181,25 +181,25 @@ func TestUDPSource(t *testing.T) {
 		unconnected := mustListenPacket(t, a, "udp", ":0")
 		dialled := mustDial(t, a, "udp", to)
 		for _, data := range []string{"", "x", string(noise(1001)), string(noise(5000))} {
-			send(t, unconnected, data, to)
-			got, from := receive(t, server)
+			sendDatagram(t, unconnected, data, to)
+			got, from := datagram(t, server)
 			if from.(*net.UDPAddr).AddrPort().Addr().String() != want || got != data {
 				t.Errorf("%d octets of %d from %v, want %s", len(got), len(data), from, want)
 			}
 			if _, err := server.WriteTo([]byte("back"), from); err != nil {
 				t.Fatal(err)
 			}
-			if got, _ = receive(t, unconnected); got != "back" {
+			if got, _ = datagram(t, unconnected); got != "back" {
 				t.Errorf("%q", got)
 			}
 			_, _ = dialled.Write([]byte(data))
-			if got, from = receive(t, server); got != data || from.String() != dialled.LocalAddr().String() {
+			if got, from = datagram(t, server); got != data || from.String() != dialled.LocalAddr().String() {
 				t.Errorf("dialled: %d octets from %v", len(got), from)
 			}
 		}
 		bound := mustListenPacket(t, a, "udp", net.JoinHostPort(want, "0"))
-		send(t, bound, "x", to)
-		if _, from := receive(t, server); from.String() != bound.LocalAddr().String() {
+		sendDatagram(t, bound, "x", to)
+		if _, from := datagram(t, server); from.String() != bound.LocalAddr().String() {
 			t.Errorf("bound: from %v", from)
 		}
 		for range 5 {
@@ -231,8 +231,8 @@ func TestUDPBroadcast(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, to := range []string{"10.0.0.255:67", "255.255.255.255:67"} {
-		send(t, client, to, to)
-		if got, _ := receive(t, server); got != to {
+		sendDatagram(t, client, to, to)
+		if got, _ := datagram(t, server); got != to {
 			t.Errorf("%q", got)
 		}
 	}
@@ -247,8 +247,8 @@ func TestUDPMulticast(t *testing.T) {
 	} {
 		group := netip.MustParseAddr(tt.group)
 		member, sender, own := mustListenPacket(t, b, "udp", ":5353"), mustListenPacket(t, a, "udp", ":0"), mustListenPacket(t, a, "udp", ":5353")
-		send(t, sender, "before", tt.to)
-		receiveNothing(t, member)
+		sendDatagram(t, sender, "before", tt.to)
+		noDatagram(t, member)
 		for _, c := range []*stack.UDPConn{member, own} {
 			if err := c.JoinGroup("", group); err != nil {
 				t.Fatal(err)
@@ -258,26 +258,26 @@ func TestUDPMulticast(t *testing.T) {
 		wantOpError(t, member.JoinGroup("nowire", group), syscall.ENETDOWN)
 		wantOpError(t, member.JoinGroup("wire", netip.MustParseAddr("10.0.0.1")), syscall.EINVAL)
 
-		send(t, sender, "in", tt.to)
-		if got, _ := receive(t, member); got != "in" {
+		sendDatagram(t, sender, "in", tt.to)
+		if got, _ := datagram(t, member); got != "in" {
 			t.Errorf("%q", got)
 		}
-		if got, _ := receive(t, own); got != "in" {
+		if got, _ := datagram(t, own); got != "in" {
 			t.Errorf("looped: %q", got)
 		}
 		if err := errors.Join(sender.SetMulticastLoopback(false), sender.SetMulticastTTL(4), sender.SetMulticastLink("wire")); err != nil {
 			t.Fatal(err)
 		}
-		send(t, sender, "far", tt.to)
-		if got, _ := receive(t, member); got != "far" {
+		sendDatagram(t, sender, "far", tt.to)
+		if got, _ := datagram(t, member); got != "far" {
 			t.Errorf("%q", got)
 		}
-		receiveNothing(t, own)
+		noDatagram(t, own)
 		if err := member.LeaveGroup("wire", group); err != nil {
 			t.Fatal(err)
 		}
-		send(t, sender, "after", tt.to)
-		receiveNothing(t, member)
+		sendDatagram(t, sender, "after", tt.to)
+		noDatagram(t, member)
 		wantOpError(t, member.LeaveGroup("wire", group), syscall.EADDRNOTAVAIL)
 		wantOpError(t, sender.SetMulticastTTL(0), syscall.EINVAL)
 		wantOpError(t, sender.SetMulticastLink("nowire"), syscall.ENETDOWN)
@@ -296,12 +296,12 @@ func TestUDPForeignAddress(t *testing.T) {
 	if _, err := client.WriteTo([]byte("own"), stack.NewAddr(a.PvD(), to)); err != nil {
 		t.Fatal(err)
 	}
-	if got, _ := receive(t, server); got != "own" {
+	if got, _ := datagram(t, server); got != "own" {
 		t.Errorf("%q", got)
 	}
 	_, err := client.WriteTo([]byte("other"), stack.NewAddr(a.PvD()+1, to))
 	wantOpError(t, err, syscall.EACCES)
-	receiveNothing(t, server)
+	noDatagram(t, server)
 }
 
 func TestUDPManyReaders(t *testing.T) {
@@ -332,7 +332,7 @@ func TestUDPManyReaders(t *testing.T) {
 		select {
 		case b := <-got:
 			seen[b[0]] = true
-		case <-time.After(patience):
+		case <-time.After(longest):
 			t.Fatalf("%d datagrams of %d", len(seen), readers*each)
 		}
 	}
