@@ -368,7 +368,7 @@ func TestNoPvD(t *testing.T) {
 		for what, rt := range map[string]http.RoundTripper{"pool": p, "client": p.Client(ref).Transport} {
 			b := &body{Reader: strings.NewReader("x")}
 			r, _ := http.NewRequestWithContext(pvd.NewContext(t.Context(), ref), http.MethodPost, "http://wiki/", b)
-			if _, err := rt.RoundTrip(r); !errors.Is(err, syscall.ENETUNREACH) { //nolint:bodyclose // there is none
+			if _, err := rt.RoundTrip(r); !errors.Is(err, syscall.ENETUNREACH) {
 				t.Errorf("%s in %v: %v", what, ref, err)
 			}
 			if !b.closed {
@@ -414,7 +414,7 @@ func TestForget(t *testing.T) {
 			never := make(chan error, 1)
 			go func() {
 				r, _ := http.NewRequestWithContext(ctx, http.MethodGet, url+"never", nil)
-				_, err := c.Do(r) //nolint:bodyclose // there is none
+				_, err := c.Do(r)
 				never <- err
 			}()
 			until(t, "all requests", func() bool {
@@ -431,7 +431,7 @@ func TestForget(t *testing.T) {
 				t.Error("waiting:", err)
 			}
 			r, _ = http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-			if _, err := c.Do(r); !errors.Is(err, pvd.ErrNoPvD) { //nolint:bodyclose // there is none
+			if _, err := c.Do(r); !errors.Is(err, pvd.ErrNoPvD) {
 				t.Error("new:", err)
 			}
 			if _, reused, _ := get(t, c, home, url); !reused {
@@ -457,7 +457,7 @@ func TestForgetByItself(t *testing.T) {
 	until(t, "three connections", func() bool { return w.open(corp) == 2 && w.open(home) == 1 })
 	w.in(corp).gone.Store(true)
 	r, _ := http.NewRequestWithContext(pvd.NewContext(t.Context(), corp), http.MethodGet, "http://three/", nil)
-	if _, err := c.Do(r); !errors.Is(err, pvd.ErrNoPvD) { //nolint:bodyclose // there is none
+	if _, err := c.Do(r); !errors.Is(err, pvd.ErrNoPvD) {
 		t.Error("new:", err)
 	}
 	until(t, "the end of idle connections", func() bool { return w.open(corp) == 0 })
@@ -484,7 +484,7 @@ func TestForgetWhileDialling(t *testing.T) {
 		})
 		done := make(chan error, 1)
 		go func() {
-			_, err := p.Client(corp).Get("http://wiki/") //nolint:bodyclose // there is none
+			_, err := p.Client(corp).Get("http://wiki/")
 			done <- err
 		}()
 		<-dialling
@@ -513,7 +513,7 @@ func TestClose(t *testing.T) {
 	get(t, c, corp, "http://wiki/")
 	p.Close()
 	until(t, "the end of idle connections", func() bool { return w.open(corp) == 0 })
-	if _, err := c.Get("http://wiki/"); !errors.Is(err, net.ErrClosed) { //nolint:bodyclose // there is none
+	if _, err := c.Get("http://wiki/"); !errors.Is(err, net.ErrClosed) {
 		t.Error("after Close:", err)
 	}
 	c.CloseIdleConnections()

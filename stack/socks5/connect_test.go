@@ -61,7 +61,7 @@ func TestConnect(t *testing.T) {
 			if err := c.CloseWrite(); err != nil {
 				t.Fatal(err)
 			}
-			if err := expectEnd(t, c); err != io.EOF { //nolint:errorlint // Read's promise
+			if err := expectEnd(t, c); !errors.Is(err, io.EOF) {
 				t.Error("end:", err)
 			}
 		})
@@ -246,7 +246,7 @@ func TestReplies(t *testing.T) {
 			if r != tt.want || bound.String() != "0.0.0.0:0" {
 				t.Errorf("reply %d, bound to %v; want %d", r, bound, tt.want)
 			}
-			if err := expectEnd(t, c); err != io.EOF { //nolint:errorlint // Read's promise
+			if err := expectEnd(t, c); !errors.Is(err, io.EOF) {
 				t.Error("end:", err)
 			}
 		})

@@ -3,6 +3,7 @@ package socks5
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -88,7 +89,7 @@ func start(t testing.TB, c Config) (*Server, string) {
 		if err := s.Close(); err != nil {
 			t.Error("Close:", err)
 		}
-		if err := <-served; err != ErrServerClosed { //nolint:errorlint // it is to be this very one
+		if err := <-served; !errors.Is(err, ErrServerClosed) {
 			t.Error("Serve:", err)
 		}
 		if servers.Add(-1) == 0 {
