@@ -1,6 +1,12 @@
 package tun
 
-import "sync"
+import (
+	"fmt"
+	"sync"
+)
+
+// errSetDown is why a link is down that somebody set down.
+var errSetDown = fmt.Errorf("%w: the interface is set down", ErrDown)
 
 // eventBox is the channel behind Link.Events: it holds the last event that its reader
 // has not seen, and no older one.

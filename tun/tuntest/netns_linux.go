@@ -143,20 +143,20 @@ func (ns *NS) Sysctl(key, value string) {
 // namespace does.
 func Veth(a *NS, nameA string, b *NS, nameB string) {
 	a.t.Helper()
-	a.IP("link", "add", nameA, "type", "veth", "peer", "name", nameB, "netns", b.Name)
-	a.IP("link", "set", nameA, "up")
-	b.IP("link", "set", nameB, "up")
+	a.IP("link", "add", "name", nameA, "type", "veth", "peer", "name", nameB, "netns", b.Name)
+	a.IP("link", "set", "dev", nameA, "up")
+	b.IP("link", "set", "dev", nameB, "up")
 }
 
 // Bridge makes a bridge in the namespace, with interfaces of the namespace as its
 // ports, and brings it and them up. It forwards from the first frame on.
 func (ns *NS) Bridge(name string, ports ...string) {
 	ns.t.Helper()
-	ns.IP("link", "add", name, "type", "bridge", "forward_delay", "0", "stp_state", "0", "mcast_snooping", "0")
-	ns.IP("link", "set", name, "up")
+	ns.IP("link", "add", "name", name, "type", "bridge", "forward_delay", "0", "stp_state", "0", "mcast_snooping", "0")
+	ns.IP("link", "set", "dev", name, "up")
 	for _, p := range ports {
-		ns.IP("link", "set", p, "master", name)
-		ns.IP("link", "set", p, "up")
+		ns.IP("link", "set", "dev", p, "master", name)
+		ns.IP("link", "set", "dev", p, "up")
 	}
 }
 
