@@ -8,13 +8,13 @@ import (
 // link checks a link by itself.
 func (c *checker) link(r *rawLink) Link {
 	l := Link{
-		Name:      r.name.v,
-		Device:    r.dev.v,
-		Interface: r.iface.v,
-		OwnMAC:    r.mac.v != "interface",
-		FD:        int(r.fd.v),
-		VNetHdr:   r.vnet.v,
-		MTU:       int(r.mtu.v),
+		Name:         r.name.v,
+		Device:       r.dev.v,
+		Interface:    r.iface.v,
+		InterfaceMAC: r.mac.v == "interface",
+		FD:           int(r.fd.v),
+		VNetHdr:      r.vnet.v,
+		MTU:          int(r.mtu.v),
 	}
 	c.name(r.name, "a link")
 	if r.broken {

@@ -58,9 +58,9 @@ type Link struct {
 	Device string
 	// Interface is the interface that a Packet link is on.
 	Interface string
-	// OwnMAC says that every PvD on a Packet link has a hardware address of its own,
-	// rather than the interface's.
-	OwnMAC bool
+	// InterfaceMAC says that all PvDs on a Packet link use the interface's hardware
+	// address, rather than each one of its own.
+	InterfaceMAC bool
 	// FD is the descriptor of an FD link.
 	FD int
 	// Layer says what the frames of an FD link begin with; empty: what the device says.

@@ -46,8 +46,8 @@ func TestOutline(t *testing.T) {
 	routes := []pvd.Route{{To: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr("192.168.1.1")}}
 	want := &Config{
 		Links: []Link{
-			{Name: "lab", Type: TAP, Device: "pvd0", OwnMAC: true},
-			{Name: "wan", Type: Packet, Interface: "eth1", OwnMAC: true},
+			{Name: "lab", Type: TAP, Device: "pvd0"},
+			{Name: "wan", Type: Packet, Interface: "eth1"},
 		},
 		PvDs: []PvD{
 			{"corp", pvd.Config{
@@ -77,15 +77,15 @@ func TestReference(t *testing.T) {
 	want := &Config{
 		Links: []Link{
 			{
-				Name: "lab", Type: TAP, Device: "pvd0", OwnMAC: true, MTU: 1500,
+				Name: "lab", Type: TAP, Device: "pvd0", MTU: 1500,
 				Host: HostSide{Addresses: []netip.Prefix{prefix("192.168.1.1/24"), prefix("2001:db8:1::1/64")}},
 			},
 			{
-				Name: "tunnel", Type: TUN, Device: "pvd1", OwnMAC: true, MTU: 1420,
+				Name: "tunnel", Type: TUN, Device: "pvd1", MTU: 1420,
 				Host: HostSide{Addresses: []netip.Prefix{prefix("10.9.0.1/24")}},
 			},
-			{Name: "wan", Type: Packet, Interface: "eth1", OwnMAC: true},
-			{Name: "inherited", Type: FD, OwnMAC: true, FD: 3, Layer: IP, VNetHdr: true, MTU: 1500},
+			{Name: "wan", Type: Packet, Interface: "eth1"},
+			{Name: "inherited", Type: FD, FD: 3, Layer: IP, VNetHdr: true, MTU: 1500},
 		},
 		PvDs: []PvD{
 			{"corp", pvd.Config{

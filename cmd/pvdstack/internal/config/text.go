@@ -32,8 +32,7 @@ func parseText(fs *faultList, text []byte) ast.Node {
 	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
 		p, message := start, err.Error()
-		var e yaml.Error
-		if errors.As(err, &e) {
+		if e, ok := errors.AsType[yaml.Error](err); ok {
 			message = e.GetMessage()
 			if t := e.GetToken(); t != nil {
 				p = tokenPosition(t)
@@ -121,6 +120,7 @@ func plain(fs *faultList, tokens token.Tokens) bool {
 			if flow == 0 && t.Prev != nil {
 				tooMany = keys.add(tokenPosition(t.Prev).Column)
 			}
+		default:
 		}
 		switch {
 		case tooDeep:

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pvdstack/pvdstack/cmd/pvdstack/internal/config"
+)
+
+func newCheck() *cobra.Command {
+	var path string
+	cmd := &cobra.Command{
+		Use:   "check -c FILE",
+		Short: "Check a configuration and say what it would build, touching nothing",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := config.Load(path, cmd.InOrStdin())
+			if err != nil {
+				return err
+			}
+			if _, err := io.WriteString(cmd.OutOrStdout(), summary(c)); err != nil {
+				return failure{err}
+			}
+			return nil
+		},
+	}
+	configFlag(cmd, &path)
+	return cmd
+}
+
+// summary says what a configuration builds, a line for each thing.
+func summary(c *config.Config) string {
+	var b strings.Builder
+	for _, l := range c.Links {
+		fmt.Fprintf(&b, "link %s: %s\n", l.Name, describeLink(l))
+	}
+	for _, p := range c.PvDs {
+		fmt.Fprintf(&b, "pvd %s: %s\n", p.Name, describePvD(p))
+	}
+	fmt.Fprintf(&b, "default: %s\n", orNone(c.Default))
+	for _, p := range c.Proxies {
+		fmt.Fprintf(&b, "socks5 %s: to %s, %s\n", p.Listen, p.PvD, count(len(p.Users), "user"))
+	}
+	return b.String()
+}
+
+func describeLink(l config.Link) string {
+	var parts []string
+	switch l.Type {
+	case config.TUN, config.TAP:
+		parts = append(parts, fmt.Sprintf("%s device %s", l.Type, l.Device))
+	case config.Packet:
+		parts = append(parts, "packet socket on "+l.Interface)
+		if l.InterfaceMAC {
+			parts = append(parts, "the interface's hardware address")
+		}
+	case config.FD:
+		parts = append(parts, fmt.Sprintf("descriptor %d", l.FD))
+	}
+	if l.MTU != 0 {
+		parts = append(parts, fmt.Sprintf("MTU %d", l.MTU))
+	}
+	if len(l.Host.Addresses) > 0 {
+		parts = append(parts, "kernel's side "+join(l.Host.Addresses))
+	}
+	if l.Host.Bridge != "" {
+		parts = append(parts, "in bridge "+l.Host.Bridge)
+	}
+	return strings.Join(parts, ", ")
+}
+
+func describePvD(p config.PvD) string {
+	c := p.Config
+	parts := []string{"on " + strings.Join(c.Links, ", ")}
+	if c.ID != "" {
+		parts = append(parts, "id "+string(c.ID))
+	}
+	addrs := make([]string, len(c.Addresses))
+	for i, a := range c.Addresses {
+		addrs[i] = a.Prefix.String()
+	}
+	parts = append(parts,
+		"addresses "+orNone(strings.Join(addrs, ", ")),
+		count(len(c.Routes), "route"),
+		"DNS "+orNone(join(c.DNS.Servers)))
+	return strings.Join(parts, "; ")
+}
+
+func join[T fmt.Stringer](list []T) string {
+	s := make([]string, len(list))
+	for i, v := range list {
+		s[i] = v.String()
+	}
+	return strings.Join(s, ", ")
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
+
+// count returns "no things", "1 thing" or "n things".
+func count(n int, thing string) string {
+	switch n {
+	case 0:
+		return "no " + thing + "s"
+	case 1:
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}

@@ -1,0 +1,151 @@
+package main_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// binary builds the command, once, and returns its path. TestMain removes it.
+var binary = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "pvdstack-test-")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "pvdstack")
+	out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput()
+	if err != nil {
+		return dir, fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	built = dir
+	return path, nil
+})
+
+var built string // the folder of binary
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if built != "" {
+		_ = os.RemoveAll(built)
+	}
+	os.Exit(code)
+}
+
+// pvdstack runs the command to its end and returns what it printed and its exit code.
+func pvdstack(t *testing.T, stdin string, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), path, args...)
+	cmd.Stdin = strings.NewReader(stdin)
+	var o, e bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &o, &e
+	var exit *exec.ExitError
+	if err := cmd.Run(); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return o.String(), e.String(), cmd.ProcessState.ExitCode()
+}
+
+const overlapping = `links:
+  lab:  {type: tap, name: pvd0, mtu: 9000, host: {bridge: br0}}
+  wan:  {type: packet, interface: eth1}
+pvds:
+  corp:
+    id: corp.example.com
+    links: [lab]
+    addresses: [192.168.1.2/24]
+    routes: [{to: 0.0.0.0/0, via: 192.168.1.1}]
+    dns: {servers: [192.168.1.53], search: [corp.example.com]}
+  home:
+    links: [wan]
+    addresses: [192.168.1.2/24]
+default: corp
+socks5:
+  - {listen: 127.0.0.1:1080, pvd: corp}
+  - {listen: 127.0.0.1:1081, pvd: home, users: {alice: secret}}
+`
+
+const overlappingSummary = `link lab: tap device pvd0, MTU 9000, in bridge br0
+link wan: packet socket on eth1
+pvd corp: on lab; id corp.example.com; addresses 192.168.1.2/24; 1 route; DNS 192.168.1.53:53
+pvd home: on wan; addresses 192.168.1.2/24; no routes; DNS none
+default: corp
+socks5 127.0.0.1:1080: to corp, no users
+socks5 127.0.0.1:1081: to home, 1 user
+`
+
+func TestCommand(t *testing.T) {
+	dir := t.TempDir()
+	good, bad := filepath.Join(dir, "good.yaml"), filepath.Join(dir, "bad.yaml")
+	faulty := strings.NewReplacer("type: tap", "type: tab", "pvd: home", "pvd: hoem").Replace(overlapping)
+	for path, text := range map[string]string{good: overlapping, bad: faulty} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	faults := func(file string) string {
+		return file + `:2:16: link type "tab" is not known: did you mean "tap"?` + "\n" +
+			file + `:17:35: PvD "hoem" is not in the file: did you mean "home"?` + "\n"
+	}
+	missing := filepath.Join(dir, "missing.yaml")
+	tests := []struct {
+		name           string
+		args           []string
+		stdin          string
+		stdout, stderr string
+		code           int
+	}{
+		{"check", []string{"check", "-c", good}, "", overlappingSummary, "", 0},
+		{"check, long flag", []string{"check", "--config=" + good}, "", overlappingSummary, "", 0},
+		{"check, stdin", []string{"check", "-c", "-"}, overlapping, overlappingSummary, "", 0},
+		{"check, faults", []string{"check", "-c", bad}, "", "", faults(bad), 2},
+		{"check, faults on stdin", []string{"check", "-c", "-"}, faulty, "", faults("-"), 2},
+		{"check, no file", []string{"check", "-c", missing}, "", "", "pvdstack: config: open " + missing + ": no such file or directory\nSee 'pvdstack check --help'.\n", 2},
+		{"check, no flag", []string{"check"}, "", "", "pvdstack: required flag(s) \"config\" not set\nSee 'pvdstack check --help'.\n", 2},
+		{"check, argument", []string{"check", "-c", good, "x"}, "", "", "pvdstack: unknown command \"x\" for \"pvdstack check\"\nSee 'pvdstack check --help'.\n", 2},
+		{"run, faults", []string{"run", "-c", bad}, "", "", faults(bad), 2},
+		{"run, no flag", []string{"run"}, "", "", "pvdstack: required flag(s) \"config\" not set\nSee 'pvdstack run --help'.\n", 2},
+		{"unknown flag", []string{"run", "-x"}, "", "", "pvdstack: unknown shorthand flag: 'x' in -x\nSee 'pvdstack run --help'.\n", 2},
+		{"unknown command", []string{"walk"}, "", "", "pvdstack: unknown command \"walk\" for \"pvdstack\"\nSee 'pvdstack --help'.\n", 2},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			stdout, stderr, code := pvdstack(t, tt.stdin, tt.args...)
+			if code != tt.code || stdout != tt.stdout || stderr != tt.stderr {
+				t.Errorf("exit code %d, want %d\nstdout %q\nwant   %q\nstderr %q\nwant   %q", code, tt.code, stdout, tt.stdout, stderr, tt.stderr)
+			}
+		})
+	}
+}
+
+func TestHelp(t *testing.T) {
+	for _, args := range [][]string{nil, {"--help"}, {"help"}} {
+		stdout, stderr, code := pvdstack(t, "", args...)
+		for _, word := range []string{"run", "check", "version"} {
+			if !strings.Contains(stdout, "\n  "+word+" ") {
+				t.Errorf("%q: help does not name %s:\n%s", args, word, stdout)
+			}
+		}
+		if code != 0 || stderr != "" {
+			t.Errorf("%q: exit code %d, stderr %q", args, code, stderr)
+		}
+	}
+}
+
+func TestVersion(t *testing.T) {
+	stdout, stderr, code := pvdstack(t, "", "version")
+	want := regexp.MustCompile(`^pvdstack \S+( \([^)]+\))? go1\.\S+\ngvisor\.dev/gvisor v\S+\n$`)
+	if code != 0 || stderr != "" || !want.MatchString(stdout) {
+		t.Errorf("exit code %d, stderr %q, stdout %q", code, stderr, stdout)
+	}
+}

@@ -1,0 +1,216 @@
+// Package daemon carries out a configuration: it opens the links, gives devices their
+// kernel's side, attaches the PvDs and offers the proxies, and undoes it all at the end.
+// It only wires; what it wires are packages that can be embedded without it.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pvdstack/pvdstack/cmd/pvdstack/internal/config"
+	"github.com/pvdstack/pvdstack/pvd"
+	"github.com/pvdstack/pvdstack/stack"
+	"github.com/pvdstack/pvdstack/tun"
+)
+
+// Run builds what c says and keeps it until ctx ends, which is no error. When anything
+// can not be built, all that was is undone and the error says what failed. Nothing is
+// left behind when Run returns: no device, address, route or socket.
+func Run(ctx context.Context, c *config.Config, log *slog.Logger) error {
+	d := &daemon{log: log, system: newKernel(), readyTimeout: readyTimeout}
+	return d.run(ctx, c)
+}
+
+// A system is what the daemon needs of the machine it runs on.
+type system interface {
+	// open opens a link and brings it up.
+	open(l config.Link) (tun.Link, error)
+	// prepare sets the kernel's side of an open link and returns what undoes that. When
+	// it fails, it has undone what it did.
+	prepare(l config.Link) (undo func() error, err error)
+	// keep sets the kernel's sides again when devices are made anew, until ctx ends.
+	keep(ctx context.Context, links []config.Link, log *slog.Logger) error
+}
+
+// A task is something that lives as long as the daemon. It returns when ctx ends, with
+// nil, or else when it can not go on.
+type task struct {
+	name string
+	run  func(ctx context.Context) error
+}
+
+// A daemon is what is built so far, and so what has to be undone.
+type daemon struct {
+	log          *slog.Logger
+	system       system
+	readyTimeout time.Duration
+
+	host    *stack.Host
+	refs    map[string]pvd.Ref
+	proxies []*proxy
+	tasks   []task
+	undo    []func() error // of the kernel's sides, in the order they were set
+}
+
+// run is Run.
+func (d *daemon) run(ctx context.Context, c *config.Config) error {
+	err := d.start(ctx, c)
+	if err == nil {
+		d.announce(c)
+		err = d.serve(ctx)
+	}
+	if ctx.Err() != nil {
+		err = nil // whatever failed did so because it was told to end
+	}
+	return errors.Join(err, d.close())
+}
+
+// start builds what c says. After an error it may be half done: close undoes it.
+func (d *daemon) start(ctx context.Context, c *config.Config) error {
+	// What is most likely to fail and easiest to undo comes first.
+	for _, p := range c.Proxies {
+		if err := d.listen(ctx, p); err != nil {
+			return err
+		}
+	}
+	host, err := stack.New(stack.Config{Logger: d.log})
+	if err != nil {
+		return err
+	}
+	d.host = host
+	for _, l := range c.Links {
+		if err := d.addLink(l); err != nil {
+			return fmt.Errorf("link %s: %w", l.Name, err)
+		}
+	}
+	d.refs = make(map[string]pvd.Ref)
+	for _, p := range c.PvDs {
+		ref, err := host.Add(ctx, p.Config)
+		if err != nil {
+			return fmt.Errorf("pvd %s: %w", p.Name, err)
+		}
+		d.refs[p.Name] = ref
+	}
+	if c.Default != "" {
+		if err := host.SetDefault(d.refs[c.Default]); err != nil {
+			return fmt.Errorf("default %s: %w", c.Default, err)
+		}
+	}
+	if err := d.waitReady(ctx, c); err != nil {
+		return err
+	}
+	for _, p := range d.proxies {
+		if err := p.start(host.In(d.refs[p.pvd]), d.log); err != nil {
+			return err
+		}
+		d.tasks = append(d.tasks, task{"socks5 " + p.address(), p.serve})
+	}
+	d.tasks = append(d.tasks, task{"kernel's sides", func(ctx context.Context) error {
+		return d.system.keep(ctx, c.Links, d.log)
+	}})
+	return nil
+}
+
+// addLink opens a link, sets its kernel's side and hands it to the host.
+func (d *daemon) addLink(l config.Link) error {
+	link, err := d.system.open(l)
+	if err != nil {
+		return err
+	}
+	undo, err := d.system.prepare(l)
+	if err != nil {
+		return errors.Join(err, link.Close())
+	}
+	d.undo = append(d.undo, undo)
+	if err := d.host.AddLink(l.Name, link); err != nil {
+		return errors.Join(err, link.Close())
+	}
+	return nil
+}
+
+// waitReady waits until the addresses of all PvDs can be used.
+func (d *daemon) waitReady(ctx context.Context, c *config.Config) error {
+	ctx, cancel := context.WithTimeout(ctx, d.readyTimeout)
+	defer cancel()
+	for _, p := range c.PvDs {
+		if err := d.host.WaitReady(ctx, d.refs[p.Name]); err != nil {
+			return fmt.Errorf("pvd %s: %w", p.Name, err)
+		}
+	}
+	return nil
+}
+
+// announce tells whoever waits for it that everything is in place, and where.
+func (d *daemon) announce(c *config.Config) {
+	for _, p := range c.PvDs {
+		var at []string
+		for _, x := range d.proxies {
+			if x.pvd == p.Name {
+				at = append(at, x.address())
+			}
+		}
+		addrs := make([]string, len(p.Config.Addresses))
+		for i, a := range p.Config.Addresses {
+			addrs[i] = a.Prefix.String()
+		}
+		d.log.Info("pvd attached", "pvd", p.Name, "ref", d.refs[p.Name],
+			"links", strings.Join(p.Config.Links, ","), "addresses", strings.Join(addrs, ","), "socks5", strings.Join(at, ","))
+	}
+	d.log.Info("ready", "pvds", len(c.PvDs), "proxies", len(d.proxies))
+	if err := notify("READY=1"); err != nil {
+		d.log.Warn("cannot notify the service manager", "op", "notify", "err", err)
+	}
+}
+
+// serve runs the tasks until ctx ends or one of them fails, which ends the others.
+func (d *daemon) serve(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, t := range d.tasks {
+		g.Go(func() error {
+			if err := t.run(ctx); err != nil {
+				return fmt.Errorf("%s: %w", t.name, err)
+			}
+			return nil
+		})
+	}
+	g.Go(func() error {
+		<-ctx.Done()
+		return nil
+	})
+	return g.Wait()
+}
+
+// close undoes what start did, last things first. It may be called after a start that
+// failed, and takes closeTimeout at most: a link that can not be closed must not keep the
+// process.
+func (d *daemon) close() error {
+	done := make(chan error, 1)
+	go func() { done <- d.closeAll() }()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(closeTimeout):
+		return fmt.Errorf("not everything could be closed within %v", closeTimeout)
+	}
+}
+
+func (d *daemon) closeAll() error {
+	var errs []error
+	for _, p := range slices.Backward(d.proxies) {
+		errs = append(errs, p.close())
+	}
+	if d.host != nil {
+		errs = append(errs, d.host.Close())
+	}
+	for _, undo := range slices.Backward(d.undo) {
+		errs = append(errs, undo())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,24 @@
+//go:build !linux
+
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/pvdstack/pvdstack/cmd/pvdstack/internal/config"
+)
+
+func (*kernel) prepare(l config.Link) (undo func() error, err error) {
+	if len(l.Host.Addresses) > 0 || l.Host.Bridge != "" {
+		return nil, fmt.Errorf("the kernel's side of a device can be set on Linux only: %w", errors.ErrUnsupported)
+	}
+	return func() error { return nil }, nil
+}
+
+func (*kernel) keep(ctx context.Context, _ []config.Link, _ *slog.Logger) error {
+	<-ctx.Done()
+	return nil
+}

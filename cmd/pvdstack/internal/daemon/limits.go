@@ -1,0 +1,18 @@
+package daemon
+
+import "time"
+
+const (
+	// readyTimeout is how long the addresses of all PvDs together may take to become
+	// usable. Duplicate address detection takes one to two seconds (RFC 4862 section
+	// 5.4, RFC 5227 section 2.1.1).
+	readyTimeout = 15 * time.Second
+
+	// watchPause goes by before interfaces are watched again after something was missed,
+	// so that a flood of changes does not keep the processor busy.
+	watchPause = time.Second
+
+	// closeTimeout bounds how long undoing everything may take, so that the process is
+	// gone within two seconds of SIGTERM.
+	closeTimeout = 1500 * time.Millisecond
+)

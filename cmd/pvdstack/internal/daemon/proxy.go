@@ -1,0 +1,79 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+
+	"github.com/pvdstack/pvdstack/cmd/pvdstack/internal/config"
+	"github.com/pvdstack/pvdstack/stack/socks5"
+)
+
+// A proxy is a SOCKS5 server on a socket of the host: clients are programs of the host.
+type proxy struct {
+	config   config.Proxy
+	pvd      string // the PvD's name
+	listener net.Listener
+	server   *socks5.Server // nil before start
+}
+
+// listen opens the socket of a proxy. Clients may connect from then on; they are answered
+// when the PvD is ready.
+func (d *daemon) listen(ctx context.Context, c config.Proxy) error {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", c.Listen.String())
+	if err != nil {
+		return fmt.Errorf("socks5 of pvd %s: %w", c.PvD, err)
+	}
+	d.proxies = append(d.proxies, &proxy{config: c, pvd: c.PvD, listener: l})
+	return nil
+}
+
+// address returns where the proxy listens, with the port that the system picked.
+func (p *proxy) address() string { return p.listener.Addr().String() }
+
+// start makes the server, which carries requests out in network.
+func (p *proxy) start(network socks5.Network, log *slog.Logger) error {
+	s, err := socks5.New(socks5.Config{
+		Network:           network,
+		Users:             p.config.Users,
+		AllowPublic:       true, // the configuration has been checked, with its force
+		Allow:             p.config.Allow,
+		HandshakeTimeout:  p.config.HandshakeTimeout,
+		DialTimeout:       p.config.DialTimeout,
+		IdleTimeout:       p.config.IdleTimeout,
+		MaxConns:          p.config.MaxConns,
+		MaxConnsPerClient: p.config.MaxPerClient,
+		MaxHandshakes:     p.config.MaxHandshakes,
+		Logger:            log.With("pvd", p.pvd),
+	})
+	if err != nil {
+		return fmt.Errorf("proxy %s of pvd %s: %w", p.address(), p.pvd, err)
+	}
+	p.server = s
+	return nil
+}
+
+// serve is the proxy's task.
+func (p *proxy) serve(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { _ = p.close() })
+	defer stop()
+	err := p.server.Serve(p.listener)
+	if errors.Is(err, socks5.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// close ends the proxy and its connections. It may be called more than once.
+func (p *proxy) close() error {
+	if p.server != nil {
+		_ = p.server.Close() // never fails
+	}
+	if err := p.listener.Close(); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}
