@@ -24,15 +24,13 @@ type Timer interface {
 	Reset(d time.Duration)
 }
 
-// SystemClock returns the clock of package time.
-func SystemClock() Clock { return systemClock{} }
+// SystemClock returns a clock by package time, which is monotonic from this moment on.
+func SystemClock() Clock { return systemClock{time.Now()} }
 
-type systemClock struct{}
+type systemClock struct{ start time.Time }
 
-var processStart = time.Now()
-
-func (systemClock) Now() time.Time           { return time.Now() }
-func (systemClock) Monotonic() time.Duration { return time.Since(processStart) }
+func (systemClock) Now() time.Time             { return time.Now() }
+func (c systemClock) Monotonic() time.Duration { return time.Since(c.start) }
 func (systemClock) AfterFunc(d time.Duration, f func()) Timer {
 	return systemTimer{time.AfterFunc(d, f)}
 }

@@ -143,6 +143,10 @@ func (r *receiver) receive(n int) {
 		r.link.meetRouters()
 	case delivered:
 		r.record(v.to, n)
+		if isUnreachable6(head[v.ip:], v.proto) {
+			v.to.unreachable6(r.copied(n, v))
+			return
+		}
 		v.to.deliver(v.proto, r.packet(n, v), trusted)
 	case deliveredCopies:
 		for _, p := range v.group {

@@ -145,6 +145,9 @@ func TestRouterToHostErrors(t *testing.T) {
 		{"198.51.100.1:80", syscall.ECONNREFUSED},  // the router's reset
 		{"203.0.113.1:80", syscall.ENETUNREACH},    // no route there
 		{"198.51.100.99:80", syscall.EHOSTUNREACH}, // nobody there
+		{"[2001:db8:ff::1]:80", syscall.ECONNREFUSED},
+		{"[2001:db8:ee::1]:80", syscall.ENETUNREACH},
+		{"[2001:db8:ff::99]:80", syscall.EHOSTUNREACH},
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
 		_, err := n.DialContext(ctx, "tcp", tt.to)
