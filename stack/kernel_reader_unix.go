@@ -46,14 +46,14 @@ func (k *kernelReader) fill(buf *[copyBuffer]byte) (*[copyBuffer]byte, int, erro
 // read is called whenever the socket may be readable, and reports whether it was.
 func (k *kernelReader) read(fd uintptr) bool {
 	if k.buf == nil {
-		k.buf = copyBuffers.Get().(*[copyBuffer]byte)
+		k.buf = borrow()
 	}
 	n, err := syscall.Read(int(fd), k.buf[:])
 	for err == syscall.EINTR {
 		n, err = syscall.Read(int(fd), k.buf[:])
 	}
 	if err == syscall.EAGAIN {
-		copyBuffers.Put(k.buf)
+		giveBack(k.buf)
 		k.buf = nil
 		return false
 	}

@@ -4,14 +4,31 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"gvisor.dev/gvisor/pkg/waiter"
 )
 
-// copyBuffers are lent to copies while they have something to copy: an idle connection
-// that is being relayed holds none.
-var copyBuffers = sync.Pool{New: func() any { return new([copyBuffer]byte) }}
+// Buffers are lent to copies while they have something to copy: an idle connection that
+// is being relayed holds none.
+var (
+	copyBuffers = sync.Pool{New: func() any { return new([copyBuffer]byte) }}
+	copyLent    atomic.Int64 // how many are lent
+)
+
+func borrow() *[copyBuffer]byte {
+	copyLent.Add(1)
+	return copyBuffers.Get().(*[copyBuffer]byte)
+}
+
+// giveBack takes a buffer back; nil is none.
+func giveBack(b *[copyBuffer]byte) {
+	if b != nil {
+		copyLent.Add(-1)
+		copyBuffers.Put(b)
+	}
+}
 
 // WriteTo writes what arrives to w until the peer has no more, and returns how much that
 // was; see [io.WriterTo]. While it waits for the peer it holds no buffer.
@@ -60,8 +77,8 @@ func (c *TCPConn) waitReadable() error {
 
 // drainTo writes what is there to w. The error is never nil.
 func (c *TCPConn) drainTo(w io.Writer) (int64, error) {
-	buf := copyBuffers.Get().(*[copyBuffer]byte)
-	defer copyBuffers.Put(buf)
+	buf := borrow()
+	defer giveBack(buf)
 	var total int64
 	for {
 		if err := c.check(&c.readUntil); err != nil {
@@ -98,7 +115,7 @@ func (c *TCPConn) ReadFrom(r io.Reader) (int64, error) {
 func (c *TCPConn) readFrom(r io.Reader) (int64, error) {
 	fill := func(buf *[copyBuffer]byte) (*[copyBuffer]byte, int, error) {
 		if buf == nil {
-			buf = copyBuffers.Get().(*[copyBuffer]byte)
+			buf = borrow()
 		}
 		n, err := r.Read(buf[:])
 		return buf, n, err
@@ -108,11 +125,7 @@ func (c *TCPConn) readFrom(r io.Reader) (int64, error) {
 	}
 	var total int64
 	var buf *[copyBuffer]byte
-	defer func() {
-		if buf != nil {
-			copyBuffers.Put(buf)
-		}
-	}()
+	defer func() { giveBack(buf) }()
 	for {
 		if err := c.check(&c.writeUntil); err != nil {
 			return total, err

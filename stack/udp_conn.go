@@ -28,6 +28,7 @@ type UDPConn struct {
 
 	writeMu sync.Mutex // serializes writers
 	writer  slicePayload
+	to      tcpip.FullAddress
 	last    sentTo
 
 	broadcast atomic.Bool

@@ -17,7 +17,7 @@ import (
 // longest is how long a test waits for what has to come, silence for what must not.
 const (
 	longest = 10 * time.Second
-	silence  = 100 * time.Millisecond
+	silence = 100 * time.Millisecond
 )
 
 // datagram reads one datagram.

@@ -211,8 +211,8 @@ func (c *UDPConn) findPath(p *plan, dst netip.Addr) (path, error) {
 func (c *UDPConn) sendNow(b []byte, to netip.AddrPort, p path) tcpip.Error {
 	var o tcpip.WriteOptions
 	if to.IsValid() {
-		full := fullAddress(p.nic, to.Addr(), to.Port())
-		o.To = &full
+		c.to = fullAddress(p.nic, to.Addr(), to.Port())
+		o.To = &c.to
 		// A socket with an address of its own sends from that; else gVisor chooses, and
 		// has to be told where it would choose another source than the rules do.
 		if !c.addr.IsValid() && !p.natural {
