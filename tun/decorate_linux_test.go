@@ -29,6 +29,9 @@ func TestDecoratorsBetweenKernels(t *testing.T) {
 			Corrupt: 0.001, Duplicate: 0.01, Reorder: 0.01, Delay: 200 * time.Microsecond,
 		}},
 	} {
+		if testing.Short() && name != "split" {
+			continue
+		}
 		for _, layer := range []tun.Layer{tun.IP, tun.Ethernet} {
 			t.Run(name+map[tun.Layer]string{tun.IP: " TUN", tun.Ethernet: " TAP"}[layer], func(t *testing.T) {
 				testBetweenKernels(t, layer, c, name == "loss")

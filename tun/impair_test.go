@@ -105,8 +105,8 @@ func (c *manualClock) advance(d time.Duration) {
 	c.mu.Unlock()
 }
 
-// numbered returns frame number n, of length octets, at least 44.
-func numbered(n, length int) []byte {
+// packetNumber returns frame number n, of length octets, at least 44.
+func packetNumber(n, length int) []byte {
 	f, _ := testPacket{layer: tun.IP, payload: length - 40}.frame()
 	binary.BigEndian.PutUint32(f[len(f)-4:], uint32(n))
 	return f
@@ -138,7 +138,7 @@ func newLossy(t *testing.T, c tun.ImpairConfig) *lossy {
 
 func (l *lossy) send(n int) {
 	l.t.Helper()
-	if err := l.Send([][]byte{numbered(n, 64)}, tun.Meta{}); err != nil {
+	if err := l.Send([][]byte{packetNumber(n, 64)}, tun.Meta{}); err != nil {
 		l.t.Fatal(err)
 	}
 }
@@ -343,7 +343,7 @@ func TestImpairRate(t *testing.T) {
 	// Frames of 100 octets at 80 kbit/s take 10 ms each; the queue holds 5.
 	l := newLossy(t, tun.ImpairConfig{Out: tun.Impairment{Rate: 80_000, Queue: 5, Delay: time.Second}})
 	for i := range 8 {
-		if err := l.Send([][]byte{numbered(i, 100)}, tun.Meta{}); err != nil {
+		if err := l.Send([][]byte{packetNumber(i, 100)}, tun.Meta{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -355,7 +355,7 @@ func TestImpairRate(t *testing.T) {
 	// One has left the queue: there is room for one, also while all are on the way.
 	l.clock.advance(10 * time.Millisecond)
 	for i := range 2 {
-		if err := l.Send([][]byte{numbered(10+i, 100)}, tun.Meta{}); err != nil {
+		if err := l.Send([][]byte{packetNumber(10+i, 100)}, tun.Meta{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -376,7 +376,7 @@ func TestImpairRate(t *testing.T) {
 func TestImpairMTU(t *testing.T) {
 	l := newLossy(t, tun.ImpairConfig{Out: tun.Impairment{MTU: 100}})
 	for i, length := range []int{100, 101} {
-		if err := l.Send([][]byte{numbered(i, length)}, tun.Meta{}); err != nil {
+		if err := l.Send([][]byte{packetNumber(i, length)}, tun.Meta{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -544,7 +544,7 @@ func TestImpairClose(t *testing.T) {
 	if out.DropClosed != 2 || l.Delayed() != 0 || l.clock.armed() != 0 || l.Losses().Down != 2 {
 		t.Errorf("%+v, %d delayed, %d timers, %+v", out, l.Delayed(), l.clock.armed(), l.Losses())
 	}
-	if err := l.Send([][]byte{numbered(2, 64)}, tun.Meta{}); !errors.Is(err, net.ErrClosed) {
+	if err := l.Send([][]byte{packetNumber(2, 64)}, tun.Meta{}); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("send after close: %v", err)
 	}
 	var m tun.Meta
@@ -566,12 +566,12 @@ func TestImpairFull(t *testing.T) {
 	clock := new(manualClock)
 	l := impair(t, a, tun.ImpairConfig{Out: tun.Impairment{Delay: time.Millisecond}, Clock: clock.clock()})
 	for i := range 4 {
-		if err := l.Send([][]byte{numbered(i, 64)}, tun.Meta{}); err != nil {
+		if err := l.Send([][]byte{packetNumber(i, 64)}, tun.Meta{}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	clock.advance(time.Millisecond)
-	if err := l.Send([][]byte{numbered(9, 64)}, tun.Meta{}); !errors.Is(err, tun.ErrFull) {
+	if err := l.Send([][]byte{packetNumber(9, 64)}, tun.Meta{}); !errors.Is(err, tun.ErrFull) {
 		t.Errorf("send to a full link: %v, want %v", err, tun.ErrFull)
 	}
 	if l.WaitSend(0, nil) {
@@ -593,14 +593,14 @@ func TestImpairFull(t *testing.T) {
 	}
 	// The link inside fails for good: a delayed frame is counted, another refused.
 	b.Close()
-	if err := l.Send([][]byte{numbered(4, 64)}, tun.Meta{}); err != nil {
+	if err := l.Send([][]byte{packetNumber(4, 64)}, tun.Meta{}); err != nil {
 		t.Error(err)
 	}
 	clock.advance(time.Millisecond)
 	if err := l.Set(tun.Impairment{Loss: 1e-9}, tun.Impairment{}); err != nil {
 		t.Error(err)
 	}
-	if err := l.Send([][]byte{numbered(4, 64)}, tun.Meta{}); !errors.Is(err, tun.ErrDown) {
+	if err := l.Send([][]byte{packetNumber(4, 64)}, tun.Meta{}); !errors.Is(err, tun.ErrDown) {
 		t.Errorf("send on a link that is down: %v", err)
 	}
 	out, _ = l.Counters()
@@ -626,7 +626,7 @@ func TestImpairHoldLimits(t *testing.T) {
 	const length = 8000
 	most := tun.ImpairMaxOctets / length
 	for i := range most + 3 {
-		if err := l.Send([][]byte{numbered(i, length)}, tun.Meta{}); err != nil {
+		if err := l.Send([][]byte{packetNumber(i, length)}, tun.Meta{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -691,14 +691,14 @@ func TestImpairInBubble(t *testing.T) {
 			In:  tun.Impairment{Delay: 2 * time.Hour, Corrupt: 1},
 		})
 		start := time.Now()
-		if err := l.Send([][]byte{numbered(1, 64)}, tun.Meta{}); err != nil {
+		if err := l.Send([][]byte{packetNumber(1, 64)}, tun.Meta{}); err != nil {
 			t.Fatal(err)
 		}
 		buf, m := make([]byte, 100), tun.Meta{}
 		if n, err := b.Recv([][]byte{buf}, &m); n != 64 || err != nil || time.Since(start) != time.Hour {
 			t.Errorf("%d octets after %v, %v", n, time.Since(start), err)
 		}
-		if err := b.Send([][]byte{numbered(2, 64)}, tun.Meta{Flags: tun.DataValid}); err != nil {
+		if err := b.Send([][]byte{packetNumber(2, 64)}, tun.Meta{Flags: tun.DataValid}); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -713,7 +713,7 @@ func TestImpairInBubble(t *testing.T) {
 		}
 		// A frame that waits for Recv, one under way, and a Recv that waits.
 		for range 2 {
-			if err := b.Send([][]byte{numbered(3, 64)}, tun.Meta{}); err != nil {
+			if err := b.Send([][]byte{packetNumber(3, 64)}, tun.Meta{}); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(2*time.Hour - 1)
@@ -759,7 +759,7 @@ func TestImpairSetInWhileReceiving(t *testing.T) {
 		}
 		synctest.Wait()
 		for i := range 3 {
-			if err := b.Send([][]byte{numbered(i, 64)}, tun.Meta{}); err != nil {
+			if err := b.Send([][]byte{packetNumber(i, 64)}, tun.Meta{}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -772,7 +772,7 @@ func TestImpairSetInWhileReceiving(t *testing.T) {
 		if err := l.Set(tun.Impairment{}, tun.Impairment{}); err != nil {
 			t.Fatal(err)
 		}
-		if err := b.Send([][]byte{numbered(3, 64)}, tun.Meta{}); err != nil {
+		if err := b.Send([][]byte{packetNumber(3, 64)}, tun.Meta{}); err != nil {
 			t.Fatal(err)
 		}
 		if n := <-got; n != 3 || time.Since(start) != time.Second {
@@ -790,7 +790,7 @@ func TestImpairInnerEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := tun.Pipe(tun.PipeConfig{Layer: tun.IP})
 		l := impair(t, a, tun.ImpairConfig{In: tun.Impairment{Delay: time.Second}})
-		if err := b.Send([][]byte{numbered(3, 64)}, tun.Meta{}); err != nil {
+		if err := b.Send([][]byte{packetNumber(3, 64)}, tun.Meta{}); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -813,7 +813,7 @@ func TestImpairInPushesBack(t *testing.T) {
 		a, b := tun.Pipe(tun.PipeConfig{Layer: tun.IP, Queue: 4})
 		l := impair(t, a, tun.ImpairConfig{In: tun.Impairment{MTU: 1500}})
 		n := 0
-		for n < 1e5 && (b.Send([][]byte{numbered(n, 64)}, tun.Meta{}) == nil || b.WaitSend(time.Millisecond, nil)) {
+		for n < 1e5 && (b.Send([][]byte{packetNumber(n, 64)}, tun.Meta{}) == nil || b.WaitSend(time.Millisecond, nil)) {
 			n++
 			synctest.Wait()
 		}
