@@ -1,0 +1,248 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A column is one figure that a cell measures.
+type column struct {
+	name  string // with its unit
+	less  bool   // the less, the better
+	extra bool   // shown, but not compared
+}
+
+// A cell is a measurement of a lane, which yields a figure for each of its columns.
+type cell struct {
+	name    string // in file names
+	columns []column
+	run     func(context.Context, lane) ([]float64, error)
+}
+
+// A meter makes measurements against a peer.
+type meter struct {
+	peer   *peer
+	warm   time.Duration
+	window time.Duration
+}
+
+// traffic returns the cells of a table of traffic.
+func (m *meter) traffic(streams []int) (cells []cell) {
+	for _, n := range streams {
+		suffix := ""
+		if n > 1 {
+			suffix = fmt.Sprintf(", %d streams", n)
+		}
+		for _, way := range []struct {
+			name string
+			run  func(context.Context, lane, int) ([]float64, error)
+		}{{"up", m.up}, {"down", m.down}} {
+			cells = append(cells, cell{
+				fmt.Sprint(way.name, n),
+				[]column{{name: way.name + " Gbit/s" + suffix}, {name: way.name + " CPU s/GB" + suffix, less: true}},
+				func(ctx context.Context, l lane) ([]float64, error) { return way.run(ctx, l, n) },
+			})
+		}
+	}
+	return append(cells, m.roundTrips(), cell{"connect", []column{{name: "connections/s"}}, m.connections})
+}
+
+func (m *meter) roundTrips() cell {
+	return cell{"rtt", []column{{name: "round trip µs", less: true}, {name: "p99 µs", less: true, extra: true}}, m.roundTrip}
+}
+
+// bound returns a context in which a measurement has to be done, plenty of time included.
+func (m *meter) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, m.warm+m.window+2*patience)
+}
+
+// pairUp dials n connections, which end with ctx at the latest, and returns how to end them.
+func pairUp(ctx context.Context, l lane, port uint16, n int) (conns []conn, end func(), err error) {
+	resetAll := func() {
+		for _, c := range conns {
+			reset(c)
+		}
+	}
+	for range n {
+		c, err := l.dial(ctx, service(l.peer, port))
+		if err != nil {
+			resetAll()
+			return nil, nil, fmt.Errorf("dial: %w", err)
+		}
+		conns = append(conns, c)
+	}
+	stop := context.AfterFunc(ctx, resetAll)
+	return conns, func() { stop(); resetAll() }, nil
+}
+
+// up measures what arrives at the peer.
+func (m *meter) up(ctx context.Context, l lane, n int) ([]float64, error) {
+	return m.stream(ctx, l, portSink, n, m.peer.read, func(c conn) {
+		for b := make([]byte, chunk); ; {
+			if _, err := c.Write(b); err != nil {
+				return
+			}
+		}
+	})
+}
+
+// down measures what arrives from the peer.
+func (m *meter) down(ctx context.Context, l lane, n int) ([]float64, error) {
+	var octets atomic.Uint64
+	read := func() (reading, error) {
+		r, err := m.peer.read()
+		r.octets, r.at = octets.Load(), time.Since(start)
+		return r, err
+	}
+	return m.stream(ctx, l, portSource, n, read, func(c conn) {
+		for b := make([]byte, chunk); ; {
+			n, err := c.Read(b)
+			octets.Add(uint64(n))
+			if err != nil {
+				return
+			}
+		}
+	})
+}
+
+// stream measures n streams that work keeps going until their connections end: Gbit/s, and
+// how many seconds both processes work for a GB.
+func (m *meter) stream(ctx context.Context, l lane, port uint16, n int, read func() (reading, error), work func(conn)) ([]float64, error) {
+	ctx, cancel := m.bound(ctx)
+	defer cancel()
+	if err := m.peer.idle(); err != nil {
+		return nil, err
+	}
+	conns, end, err := pairUp(ctx, l, port, n)
+	if err != nil {
+		return nil, err
+	}
+	var workers sync.WaitGroup
+	defer workers.Wait()
+	defer end()
+	for _, c := range conns {
+		workers.Go(func() { work(c) })
+	}
+	var r [2]reading
+	for i, wait := range []time.Duration{m.warm, m.window} {
+		if err := sleep(ctx, wait); err != nil {
+			return nil, err
+		}
+		if r[i], err = read(); err != nil {
+			return nil, err
+		}
+		r[i].cpu += cpuTime()
+	}
+	octets := float64(r[1].octets - r[0].octets)
+	if octets == 0 {
+		return nil, errors.New("nothing arrived")
+	}
+	return []float64{octets * 8 / float64(r[1].at-r[0].at), (r[1].cpu - r[0].cpu).Seconds() / octets * 1e9}, nil
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// fewest is how many round trips a median is made of, even if they take longer.
+const fewest = 100
+
+// message is the length of a request, and of its answer.
+const message = 64
+
+// roundTrip returns the median and the 99th percentile of the time from request to answer
+// on one connection, in µs.
+func (m *meter) roundTrip(ctx context.Context, l lane) ([]float64, error) {
+	ctx, cancel := m.bound(ctx)
+	defer cancel()
+	conns, end, err := pairUp(ctx, l, portEcho, 1)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	var took []time.Duration
+	began := time.Now()
+	for b, at := make([]byte, message), began; at.Sub(began) < m.warm+m.window/2 || len(took) < fewest; {
+		if err := exchange(conns[0], b); err != nil {
+			return nil, err
+		}
+		now := time.Now()
+		if at.Sub(began) >= m.warm {
+			took = append(took, now.Sub(at))
+		}
+		at = now
+	}
+	return []float64{micros(quantile(took, 0.5)), micros(quantile(took, 0.99))}, nil
+}
+
+// exchange sends b and reads the answer.
+func exchange(c conn, b []byte) error {
+	if _, err := c.Write(b); err != nil {
+		return err
+	}
+	_, err := io.ReadFull(c, b)
+	return err
+}
+
+// quantile returns the qth part of d, which it sorts.
+func quantile(d []time.Duration, q float64) time.Duration {
+	if len(d) == 0 {
+		return 0
+	}
+	slices.Sort(d)
+	return d[int(q*float64(len(d)-1))]
+}
+
+func micros(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e3 }
+
+// dialers is how many connections are made at once.
+const dialers = 8
+
+// connections returns how many connections a second can be made, used for one exchange,
+// and closed in order.
+func (m *meter) connections(ctx context.Context, l lane) ([]float64, error) {
+	ctx, cancel := m.bound(ctx)
+	defer cancel()
+	var made atomic.Int64
+	errs := make(chan error, dialers)
+	began := time.Now()
+	for range dialers {
+		go func() {
+			for time.Since(began) < m.window/2 {
+				if err := connectOnce(ctx, l); err != nil {
+					errs <- err
+					return
+				}
+				made.Add(1)
+			}
+			errs <- nil
+		}()
+	}
+	var err error
+	for range dialers {
+		err = errors.Join(err, <-errs)
+	}
+	return []float64{float64(made.Load()) / time.Since(began).Seconds()}, err
+}
+
+func connectOnce(ctx context.Context, l lane) error {
+	c, err := l.dial(ctx, service(l.peer, portEcho))
+	if err != nil {
+		return fmt.Errorf("dial: %w", err)
+	}
+	stop := context.AfterFunc(ctx, func() { reset(c) })
+	defer stop()
+	err = exchange(c, make([]byte, 1))
+	return errors.Join(err, c.Close())
+}
