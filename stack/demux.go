@@ -95,9 +95,11 @@ func (t *linkTable) classifyARP(head []byte, v verdict, s station) verdict {
 	var concerned ports
 	switch {
 	case v.cast == tcpip.PacketHost:
-		// To one station: to those PvDs that are it, if they have the target or have
-		// asked without a sender (RFC 5227).
-		concerned = t.at(s).filter(func(p *port) bool { return target.IsUnspecified() || p.owns(target) })
+		// To one station: to those PvDs that have the target there or have asked without a
+		// sender (RFC 5227).
+		if concerned = t.ownersAt(target, s.dst); target.IsUnspecified() {
+			concerned = t.at(s)
+		}
 		if p := t.routerOf(sender); p != nil && a.Op() == header.ARPReply && concerned.has(p) {
 			v.group = ports{p}
 			return v.done(concerned, dropNotOwned)
@@ -158,13 +160,13 @@ func (t *linkTable) classifyUnicast(h []byte, v verdict, s station, src, dst net
 		return verdict{why: dropNotOwned}
 	}
 	if s.ethernet {
+		if owners = t.ownersAt(dst, s.dst); len(owners) == 0 {
+			return verdict{why: dropOtherMAC}
+		}
 		if len(owners) > 1 {
 			if owners = t.hearers(owners, h, s.src); len(owners) == 0 {
 				return verdict{why: dropUnknownMAC}
 			}
-		}
-		if owners[0].macOf() != s.dst {
-			return verdict{why: dropOtherMAC}
 		}
 	}
 	v.to = owners[0]

@@ -252,7 +252,10 @@ func checkApart(t *testing.T, w *wire, a, b *port, macA, macB mac, router string
 	}{
 		{"from a's router", ethFrame(macA, a.macOf(), ipv4.ProtocolNumber, packet), delivered, a},
 		{"from b's router", ethFrame(macB, b.macOf(), ipv4.ProtocolNumber, packet), delivered, b},
-		{"from b's router to a's station", ethFrame(macB, a.macOf(), ipv4.ProtocolNumber, packet), dropOtherMAC, nil},
+		// It has heard a's requests, and taken a's station for that of the address.
+		{"from b's router to a's station", ethFrame(macB, a.macOf(), ipv4.ProtocolNumber, packet), delivered, b},
+		{"probe of b's router to a's station", ethFrame(macB, a.macOf(), arp.ProtocolNumber, request(macB)), delivered, b},
+		{"from b's router to a stranger's station", ethFrame(macB, stranger, ipv4.ProtocolNumber, packet), dropOtherMAC, nil},
 		{"from a stranger", ethFrame(stranger, a.macOf(), ipv4.ProtocolNumber, packet), dropUnknownMAC, nil},
 		{"request of a's router", ethFrame(macA, allStations, arp.ProtocolNumber, request(macA)), delivered, a},
 		{"request of b's router", ethFrame(macB, allStations, arp.ProtocolNumber, request(macB)), delivered, b},

@@ -78,6 +78,20 @@ func (s ports) hearing(t *linkTable, src mac) ports {
 	return s.filter(func(p *port) bool { return !t.apart[p] || t.stationOf(src) == p })
 }
 
+// ownersAt returns the owners of an address if one of them is the station m. Where several
+// have the address it may be any of theirs: the router of one also hears the other's
+// questions, takes the station that asks for that of the address, and goes on using it
+// until it is answered. Whose router it is decides all the same.
+func (t *linkTable) ownersAt(a netip.Addr, m mac) ports {
+	owners := t.owners[a]
+	for _, p := range owners {
+		if p.macOf() == m {
+			return owners
+		}
+	}
+	return nil
+}
+
 // at returns the ports that are the station a frame was sent to.
 func (t *linkTable) at(s station) ports { return t.stations[s.dst] }
 
