@@ -101,6 +101,7 @@ func serveWeb(t *testing.T, ns *tuntest.NS, name string, addresses ...string) *w
 	t.Helper()
 	w := &webServer{name: name}
 	s := &http.Server{Handler: w, ReadHeaderTimeout: systemPatience}
+	t.Cleanup(func() { _ = s.Close() })
 	for _, a := range addresses {
 		l, err := kernel{ns}.Listen(t.Context(), "tcp", net.JoinHostPort(a, "80"))
 		if err != nil {
@@ -108,7 +109,6 @@ func serveWeb(t *testing.T, ns *tuntest.NS, name string, addresses ...string) *w
 		}
 		go func() { _ = s.Serve(l) }() // until Close
 	}
-	t.Cleanup(func() { _ = s.Close() })
 	return w
 }
 

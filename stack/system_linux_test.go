@@ -137,10 +137,15 @@ func (r *rig) add(configs ...pvd.Config) []*stack.Network {
 	return networks
 }
 
-// addrs gives an interface addresses.
+// addrs gives an interface addresses that can be used at once: even with detection of
+// duplicates switched off, an IPv6 address is tentative for a moment.
 func addrs(ns *tuntest.NS, dev string, prefixes ...string) {
 	for _, p := range prefixes {
-		ns.IP("addr", "add", p, "dev", dev)
+		cmd := []string{"addr", "add", p, "dev", dev}
+		if strings.Contains(p, ":") {
+			cmd = append(cmd, "nodad")
+		}
+		ns.IP(cmd...)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -119,7 +120,10 @@ func echoUDP(c net.PacketConn) {
 func ping(t *testing.T, ns *tuntest.NS, addr string) {
 	t.Helper()
 	for _, size := range []int{56, largeDatagram} {
-		ns.Exec("ping", "-n", "-c", "2", "-i", "0.1", "-W", "10", "-s", strconv.Itoa(size), addr)
+		out := ns.Exec("ping", "-n", "-c", "2", "-i", "0.1", "-W", "10", "-s", strconv.Itoa(size), addr)
+		if !strings.Contains(out, " 0% packet loss") {
+			t.Errorf("%s", out)
+		}
 	}
 }
 
