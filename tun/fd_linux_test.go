@@ -1,6 +1,7 @@
 package tun_test
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"strings"
@@ -149,5 +150,51 @@ func TestEmptyDatagramsAreNoEnd(t *testing.T) {
 	var m tun.Meta
 	if n, err := l.Recv([][]byte{make([]byte, 9)}, &m); n != 2 || err != nil {
 		t.Errorf("recv after empty datagrams: %d, %v, want 2", n, err)
+	}
+}
+
+// Of what a virtio_net_hdr can say Meta leaves out what nobody needs, and the link drops
+// what Meta can not say.
+func TestVNetHdr(t *testing.T) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fds[1])
+	l, err := tun.FromFD(fds[0], tun.FDConfig{Layer: tun.IP, VNetHdr: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	const tcp4, tcp6, ufo, ecn = 1, 4, 3, 0x80
+	frame := []byte{0x45, 1, 2, 3}
+	for _, hdr := range [][]byte{
+		{0, ufo, 0, 0, 0, 0, 0, 0, 0, 0},
+		{0, 0, 0}, // cut off
+		{},        // no frame
+		{1, tcp4 | ecn, 54, 0, 0x78, 5, 34, 0, 16, 0},
+		{2, 0, 9, 9, 9, 9, 9, 9, 9, 9},
+		{1 | 4, tcp6, 1, 0, 2, 0, 3, 0, 4, 0},
+	} {
+		b := hdr
+		if len(hdr) == 10 {
+			b = append(hdr, frame...)
+		}
+		if _, err := unix.Write(fds[1], b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, want := range []tun.Meta{
+		{Flags: tun.NeedsCsum, GSO: tun.GSOTCP4, HdrLen: 54, GSOSize: 1400, CsumStart: 34, CsumOffset: 16},
+		{Flags: tun.DataValid},
+		{Flags: tun.NeedsCsum, GSO: tun.GSOTCP6, HdrLen: 1, GSOSize: 2, CsumStart: 3, CsumOffset: 4},
+	} {
+		got, m := recvUntil(t, l, func([]byte) bool { return true })
+		if !bytes.Equal(got, frame) || m != want {
+			t.Errorf("received %x with %+v, want %x with %+v", got, m, frame, want)
+		}
+	}
+	if got := l.(tun.LossCounter).Losses().Invalid; got != 2 {
+		t.Errorf("%d invalid frames, want 2", got)
 	}
 }

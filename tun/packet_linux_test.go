@@ -46,22 +46,34 @@ func TestPacket(t *testing.T) {
 // Two kernels talk TCP by two interfaces of a third namespace, whose kernel stays out of
 // it, and whose frames we carry from one to the other.
 func TestKernelsTalkThroughPacket(t *testing.T) {
-	tuntest.CheckLeaks(t)
-	a, b, mid := tuntest.NewNS(t), tuntest.NewNS(t), tuntest.NewNS(t)
-	tuntest.Veth(a, "dev", mid, "left")
-	tuntest.Veth(b, "dev", mid, "right")
-	left := openPacket(t, mid, tun.PacketConfig{Interface: "left"})
-	right := openPacket(t, mid, tun.PacketConfig{Interface: "right"})
-	r := startRelay(t, left, right)
-	a.IP("addr", "add", "192.0.2.1/24", "dev", "dev")
-	b.IP("addr", "add", "192.0.2.2/24", "dev", "dev")
-	bulk(t, a, b, "192.0.2.2")
-	bulk(t, b, a, "192.0.2.1")
-	if got := r.longest.Load(); got < 40000 {
-		t.Errorf("longest frame has %d octets, want segments of 64 KB", got)
-	}
-	if !r.partial.Load() {
-		t.Error("no frame came with its checksum left to do")
+	for name, offload := range map[string]string{"offloads on": "on", "offloads off": "off"} {
+		t.Run(name, func(t *testing.T) {
+			tuntest.CheckLeaks(t)
+			a, b, mid := tuntest.NewNS(t), tuntest.NewNS(t), tuntest.NewNS(t)
+			tuntest.Veth(a, "dev", mid, "left")
+			tuntest.Veth(b, "dev", mid, "right")
+			if offload == "off" {
+				for _, end := range []*tuntest.NS{a, b} {
+					end.Exec("ethtool", "-K", "dev", "tx", "off", "tso", "off", "gso", "off", "gro", "off")
+				}
+			}
+			left := openPacket(t, mid, tun.PacketConfig{Interface: "left"})
+			right := openPacket(t, mid, tun.PacketConfig{Interface: "right"})
+			r := startRelay(t, left, right)
+			a.IP("addr", "add", "192.0.2.1/24", "dev", "dev")
+			b.IP("addr", "add", "192.0.2.2/24", "dev", "dev")
+			bulk(t, a, b, "192.0.2.2")
+			bulk(t, b, a, "192.0.2.1")
+			switch got := r.longest.Load(); {
+			case offload == "on" && got < 40000:
+				t.Errorf("longest frame has %d octets, want segments of 64 KB", got)
+			case offload == "off" && got > 1514:
+				t.Errorf("longest frame has %d octets, want no segments", got)
+			}
+			if r.partial.Load() != (offload == "on") {
+				t.Errorf("frames came with their checksum left to do: %t", r.partial.Load())
+			}
+		})
 	}
 }
 
@@ -261,6 +273,7 @@ func TestCheckAddr(t *testing.T) {
 	a.IP("addr", "add", "198.51.100.1/24", "dev", "other")
 	a.IP("addr", "add", "2001:db8::1/64", "dev", "other")
 	a.IP("addr", "add", "fe80::1/64", "dev", "wan")
+	a.Exec("sh", "-c", "while ip -6 addr show tentative | grep -q inet6; do sleep 0.01; done")
 	own := openPacket(t, a, tun.PacketConfig{Interface: "wan", OwnMAC: true})
 	each := openPacket(t, a, tun.PacketConfig{Interface: "wan"})
 	if mac := a.IP("link", "show", "dev", "wan"); !strings.Contains(mac, own.HardwareAddr().String()) {

@@ -46,11 +46,23 @@ func (d *packetDevice) state() (Event, bool) {
 	switch {
 	case err == nil:
 		d.see(i)
+		if i.running {
+			d.forgetError()
+		}
 		return linkState(i), false
 	case errors.Is(err, unix.ENODEV):
 		return Event{MTU: d.current().mtu, Err: errDeleted}, true
 	}
 	return Event{MTU: d.current().mtu, Err: fmt.Errorf("%w: %w", ErrDown, err)}, false
+}
+
+// forgetError takes away the socket's record that the interface went down, which the
+// next frame would be refused for, however long the interface is up again.
+func (d *packetDevice) forgetError() {
+	control(d.conn, func(fd int) error { //nolint:errcheck // after Close there is none
+		_, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+		return err
+	})
 }
 
 // revive implements device.

@@ -149,6 +149,9 @@ func bulk(t *testing.T, from, to *tuntest.NS, addr string) {
 // 64 KB pass unsplit both ways.
 func TestKernelsTalkThroughLinks(t *testing.T) {
 	for _, mtu := range []int{1280, 1500, 9000} {
+		if testing.Short() && mtu != 1500 {
+			continue
+		}
 		for kind, open := range map[string]func(*testing.T, *tuntest.NS) tun.Link{
 			"tun": func(t *testing.T, ns *tuntest.NS) tun.Link {
 				return openTUN(t, ns, tun.TUNConfig{Name: "dev", MTU: mtu})

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -139,13 +140,32 @@ func (ns *NS) Sysctl(key, value string) {
 	})
 }
 
-// Veth joins two namespaces by a cable, whose ends are brought up. It goes when either
-// namespace does.
+// carrierGrace is how long an interface may take to have its carrier.
+const carrierGrace = 5 * time.Second
+
+// Veth joins two namespaces by a cable, whose ends are brought up and have their carrier
+// when it returns. It goes when either namespace does.
 func Veth(a *NS, nameA string, b *NS, nameB string) {
 	a.t.Helper()
 	a.IP("link", "add", "name", nameA, "type", "veth", "peer", "name", nameB, "netns", b.Name)
 	a.IP("link", "set", "dev", nameA, "up")
 	b.IP("link", "set", "dev", nameB, "up")
+	a.awaitCarrier(nameA)
+	b.awaitCarrier(nameB)
+}
+
+// awaitCarrier waits until frames can pass an interface.
+func (ns *NS) awaitCarrier(name string) {
+	ns.t.Helper()
+	for deadline := time.Now().Add(carrierGrace); ; time.Sleep(time.Millisecond) {
+		state := ns.IP("link", "show", "dev", name)
+		if strings.Contains(state, "state UP") {
+			return
+		}
+		if time.Now().After(deadline) {
+			ns.t.Fatalf("tuntest: %s in %s gets no carrier: %s", name, ns.Name, state)
+		}
+	}
 }
 
 // Bridge makes a bridge in the namespace, with interfaces of the namespace as its
