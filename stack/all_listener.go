@@ -2,6 +2,7 @@ package stack
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -162,7 +163,7 @@ func (e *everywhere[T]) fetch(try func(T) error) error {
 // not wait for: it has nothing, it is gone, or its PvD has as many sockets as it may. It
 // has its turn again at its next event.
 func (e *everywhere[T]) skips(m *member[T], err error) bool {
-	return err == errWouldBlock || err == pvd.ErrNoPvD || isErrno(err, syscall.EMFILE) || e.via(m.socket).failed() != nil
+	return errors.Is(err, errWouldBlock) || errors.Is(err, pvd.ErrNoPvD) || errors.Is(err, syscall.EMFILE) || e.via(m.socket).failed() != nil
 }
 
 // setDeadline sets deadlines, of reading, of writing or of both.
@@ -215,7 +216,7 @@ func (e *everywhere[T]) listenEverywhere(ctx context.Context, at netip.AddrPort,
 	}
 	for range maxPortTries {
 		setPort(randomPort())
-		if err := e.host.addJoiner(ctx, e); !isErrno(err, syscall.EADDRINUSE) {
+		if err := e.host.addJoiner(ctx, e); !errors.Is(err, syscall.EADDRINUSE) {
 			return err
 		}
 	}

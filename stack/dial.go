@@ -2,6 +2,7 @@ package stack
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"slices"
@@ -153,7 +154,7 @@ func (dl *dialing) startTCP(p path, to netip.AddrPort) (*TCPConn, error) {
 			continue // a connection with itself
 		}
 		c, err := dl.connectTCP(p, from, to)
-		if err == nil || !isErrno(err, syscall.EADDRINUSE) {
+		if err == nil || !errors.Is(err, syscall.EADDRINUSE) {
 			return c, err
 		}
 		if try == maxPortTries {

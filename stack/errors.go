@@ -86,14 +86,11 @@ func stackError(call string, err tcpip.Error) error {
 // callError puts the name of the system call, as package net has it, before an error that
 // is a bare number. Other errors stay as they are.
 func callError(call string, err error) error {
-	if errno, ok := err.(syscall.Errno); ok {
+	if errno, ok := err.(syscall.Errno); ok { //nolint:errorlint // one that is wrapped has its call already
 		return os.NewSyscallError(call, errno)
 	}
 	return err
 }
-
-// isErrno reports whether err is, or wraps, the number.
-func isErrno(err error, number syscall.Errno) bool { return errors.Is(err, number) }
 
 // canceledError is what a cancelled context gives. Its text is package net's.
 type canceledError struct{ cause error }

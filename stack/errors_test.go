@@ -125,7 +125,7 @@ func TestErrorsOfScopes(t *testing.T) {
 				wantOpError(t, dialErr(tt.ctx, tt.n, network, "name.example:80"), tt.want)
 				wantOpError(t, listenErr(tt.ctx, tt.n, network, ":0"), tt.want)
 			}
-			if tt.want == pvd.ErrNoPvD {
+			if errors.Is(tt.want, pvd.ErrNoPvD) {
 				wantOpError(t, dialErr(tt.ctx, tt.n, "tcp", "10.0.0.9:80"), syscall.ENONET)
 			}
 			_, err := tt.n.LookupNetIP(tt.ctx, "ip", "name.example")

@@ -2,6 +2,7 @@ package stack
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -48,7 +49,7 @@ func limited(t *testing.T) (*Host, *domain) {
 }
 
 // nobody stands for a socket of somebody else's.
-type nobody struct{ byte }
+type nobody struct{ _ byte } // of a size, or all had one address
 
 func (*nobody) standsOn(tcpip.NICID, netip.Addr) bool { return false }
 func (*nobody) end(error)                             {}
@@ -72,7 +73,7 @@ func TestMaxSockets(t *testing.T) {
 	}
 	expect := func(what string, err error) {
 		t.Helper()
-		if _, ok := err.(*net.OpError); !ok || !isErrno(err, syscall.EMFILE) { //nolint:errorlint // outermost is what is promised
+		if _, ok := err.(*net.OpError); !ok || !errors.Is(err, syscall.EMFILE) { //nolint:errorlint // outermost is what is promised
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -137,7 +138,7 @@ func TestPortTries(t *testing.T) {
 	if len(seen) != 4 {
 		t.Errorf("from %v: not four ports", seen)
 	}
-	if _, err := dial("11.0.0.1:80"); !isErrno(err, syscall.EADDRNOTAVAIL) {
+	if _, err := dial("11.0.0.1:80"); !errors.Is(err, syscall.EADDRNOTAVAIL) {
 		t.Errorf("a fifth connection from four ports: %v", err)
 	}
 	// The ports are taken for that destination only.

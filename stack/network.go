@@ -71,8 +71,9 @@ func (h *Host) single(ref pvd.Ref, call string) (*domain, error) {
 		return nil, callError(call, syscall.ENETUNREACH)
 	case pvd.All:
 		return nil, callError(call, syscall.EINVAL) // for listening only
+	default:
+		return h.domain(ref)
 	}
-	return h.domain(ref)
 }
 
 // DialContext connects to an address, which is "host:port"; see [net.Dialer.DialContext].

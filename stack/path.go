@@ -47,15 +47,6 @@ func (d *domain) path(ctx context.Context, src, dst netip.Addr) (path, error) {
 	}
 }
 
-// pathNow is path for those who can not wait: a tentative address counts as none.
-func (d *domain) pathNow(src, dst netip.Addr) (path, error) {
-	p, err := d.findPath(src, dst)
-	if errors.Is(err, errTentative) {
-		err = syscall.EADDRNOTAVAIL
-	}
-	return p, err
-}
-
 // errTentative is findPath's word that waiting may help.
 const errTentative = syscall.EAGAIN
 

@@ -2,6 +2,7 @@ package stack
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 
@@ -37,7 +38,7 @@ func (d *domain) lookup(ctx context.Context, network, host string) ([]netip.Addr
 		return nil, &net.DNSError{Err: pvd.ErrNoPvD.Error(), Name: host, UnwrapErr: pvd.ErrNoPvD}
 	case ctx.Err() != nil:
 		why := contextError(ctx)
-		_, late := why.(timeoutError)
+		late := errors.Is(why, context.DeadlineExceeded)
 		return nil, &net.DNSError{Err: why.Error(), Name: host, IsTimeout: late, IsTemporary: late, UnwrapErr: why}
 	}
 	return nil, err

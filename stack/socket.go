@@ -85,23 +85,23 @@ func (s *socket) track() error {
 
 // addSocket adds a socket: EMFILE if there are too many, EADDRINUSE if it is a listener
 // that has a rival.
-func (set *endpointSet) addSocket(s *socket) error {
-	set.mu.Lock()
-	defer set.mu.Unlock()
-	if len(set.set) >= maxSockets {
+func (s *endpointSet) addSocket(e *socket) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.set) >= maxSockets {
 		return syscall.EMFILE
 	}
-	if s.listens.port != 0 {
-		for e := range set.set {
-			if o, ok := e.(*socket); ok && s.rivals(o) {
+	if e.listens.port != 0 {
+		for have := range s.set {
+			if o, ok := have.(*socket); ok && e.rivals(o) {
 				return syscall.EADDRINUSE
 			}
 		}
 	}
-	if set.set == nil {
-		set.set = make(map[ender]struct{})
+	if s.set == nil {
+		s.set = make(map[ender]struct{})
 	}
-	set.set[s] = struct{}{}
+	s.set[e] = struct{}{}
 	return nil
 }
 

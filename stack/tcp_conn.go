@@ -69,7 +69,7 @@ func (c *TCPConn) Read(b []byte) (int, error) {
 	c.readMu.Lock()
 	defer c.readMu.Unlock()
 	n, err := c.read(b)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = c.opError(opRead, err)
 	}
 	return n, err
@@ -85,7 +85,7 @@ func (c *TCPConn) read(b []byte) (int, error) {
 			return 0, err
 		}
 		n, err := c.readNow(b)
-		if err != errWouldBlock {
+		if !errors.Is(err, errWouldBlock) {
 			return n, err
 		}
 		if err := c.wait(&c.in, &c.readUntil); err != nil {
@@ -299,8 +299,9 @@ func (c *TCPConn) connected() (bool, error) {
 			terr = &tcpip.ErrConnectionAborted{}
 		}
 		return true, stackError("connect", terr)
+	default:
+		return true, nil
 	}
-	return true, nil
 }
 
 // settle fills in the addresses of a connection that has both.

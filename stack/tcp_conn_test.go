@@ -73,7 +73,7 @@ func TestTCPCloseRead(t *testing.T) {
 	if err := client.CloseRead(); err != nil {
 		t.Error("CloseRead:", err)
 	}
-	if err := <-errc; err != io.EOF {
+	if err := <-errc; err != io.EOF { //nolint:errorlint // bare, as package net has it
 		t.Error("Read:", err)
 	}
 	if _, err := client.Write([]byte("x")); err != nil {

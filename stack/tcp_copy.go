@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -50,9 +51,9 @@ func (c *TCPConn) writeTo(w io.Writer) (int64, error) {
 		}
 		n, err := c.drainTo(w)
 		total += n
-		switch err {
-		case errWouldBlock:
-		case io.EOF:
+		switch {
+		case errors.Is(err, errWouldBlock):
+		case err == io.EOF: //nolint:errorlint // ours is bare; w's would be an error
 			return total, nil
 		default:
 			return total, err
@@ -140,7 +141,7 @@ func (c *TCPConn) readFrom(r io.Reader) (int64, error) {
 				return total, werr
 			}
 		}
-		if err == io.EOF {
+		if err == io.EOF { //nolint:errorlint // one that is wrapped is an error, as to io.Copy
 			return total, nil
 		}
 		if err != nil {

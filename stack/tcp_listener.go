@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"syscall"
@@ -136,7 +137,7 @@ func (l *TCPListener) AcceptTCP() (*TCPConn, error) {
 				return c, nil
 			}
 		}
-		if err == errWouldBlock {
+		if errors.Is(err, errWouldBlock) {
 			err = s.wait(&s.in, &s.readUntil)
 		}
 		if err != nil {

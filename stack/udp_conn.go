@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -144,7 +145,7 @@ func (c *UDPConn) receive(b []byte) (int, tcpip.FullAddress, error) {
 				return n, from, nil
 			}
 		}
-		if err == errWouldBlock {
+		if errors.Is(err, errWouldBlock) {
 			err = c.wait(&c.in, &c.readUntil)
 		}
 		if err != nil {

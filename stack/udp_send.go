@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -180,11 +181,11 @@ func (c *UDPConn) pathTo(dst netip.Addr) (path, error) {
 	for {
 		changed := c.d.addressesChanged()
 		p, err := c.findPath(plan, dst)
-		switch err {
-		case nil:
+		switch {
+		case err == nil:
 			c.last = sentTo{dst: dst, plan: plan, path: p, until: now + pathLife}
 			return p, nil
-		case errTentative:
+		case errors.Is(err, errTentative):
 		default:
 			return path{}, err
 		}
