@@ -224,9 +224,6 @@ func (p *port) meta(pkt *gstack.PacketBuffer) tun.Meta {
 
 // transmit hands a frame to the link, waiting for room if it may.
 func (p *port) transmit(bufs [][]byte, m tun.Meta, urgent bool) reason {
-	if r := p.domain.host.recorder; r != nil {
-		r.Record(p.link.name, p.domain.name(), true, bufs, m)
-	}
 	err := p.link.link.Send(bufs, m)
 	if errors.Is(err, tun.ErrFull) && !urgent {
 		start := p.domain.host.clock.Monotonic()
@@ -236,6 +233,7 @@ func (p *port) transmit(bufs [][]byte, m tun.Meta, urgent bool) reason {
 	}
 	switch {
 	case err == nil:
+		p.capture(tun.Out, bufs, m)
 		return sent
 	case errors.Is(err, tun.ErrFull):
 		return dropFull

@@ -26,9 +26,9 @@ type Config struct {
 	// new one, so that they are not.
 	Secret []byte
 
-	// Recorder, if not nil, is shown every frame of every PvD, as an observer for tests
-	// and for people; it slows all of them down.
-	Recorder Recorder
+	// Capture, if not nil, gets every frame of every PvD, under an interface that is
+	// called "link/pvd". The caller closes it, after the host.
+	Capture *tun.Capture
 }
 
 // A Host holds links and PvDs, and is where applications find their networks. Its methods
@@ -37,7 +37,7 @@ type Host struct {
 	log      *slog.Logger
 	clock    pvd.Clock
 	secret   []byte
-	recorder Recorder
+	capture  *tun.Capture
 	registry *pvd.Registry
 
 	mu      sync.RWMutex // guards the maps; only the registry's writer changes them
@@ -61,7 +61,7 @@ type joiner interface {
 // New returns a host without links and PvDs. Close ends it.
 func New(c Config) (*Host, error) {
 	h := &Host{
-		log: c.Logger, clock: c.Clock, secret: slices.Clone(c.Secret), recorder: c.Recorder,
+		log: c.Logger, clock: c.Clock, secret: slices.Clone(c.Secret), capture: c.Capture,
 		domains: make(map[pvd.Ref]*domain),
 		links:   make(map[string]*hostLink),
 		joiners: make(map[joiner]struct{}),

@@ -230,14 +230,14 @@ func newInbound(b buffer.Buffer, v verdict) *gstack.PacketBuffer {
 	return pkt
 }
 
+// record writes the frame to the capture, if there is one.
 func (r *receiver) record(p *port, n int) {
-	rec := r.link.host.recorder
-	if rec == nil {
+	if r.link.host.capture == nil {
 		return
 	}
 	bufs := [][]byte{r.head[:min(n, len(r.head))]}
 	if n > len(r.head) {
 		bufs = append(bufs, r.body.AsSlice()[:n-len(r.head)])
 	}
-	rec.Record(r.link.name, p.domain.name(), false, bufs, r.meta)
+	p.capture(tun.In, bufs, r.meta)
 }

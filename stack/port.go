@@ -40,6 +40,8 @@ type port struct {
 
 	hops  hopTable
 	stats counters
+
+	captureID int // the port's interface in the host's capture
 }
 
 // egress is what the port needs to judge a packet that leaves. It is replaced as a whole.
@@ -53,7 +55,17 @@ func newPort(d *domain, l *hostLink, nic tcpip.NICID, mac net.HardwareAddr) *por
 	p := &port{domain: d, link: l, nic: nic, mac: mac, macStr: tcpip.LinkAddress(mac), closed: make(chan struct{})}
 	p.egress.Store(&egress{fib: &fib{}})
 	p.followMTU()
+	if c := d.host.capture; c != nil {
+		p.captureID = c.Interface(l.name+"/"+d.name(), l.link.Layer())
+	}
 	return p
+}
+
+// capture writes a frame that has crossed the port to the host's capture.
+func (p *port) capture(dir tun.Direction, bufs [][]byte, m tun.Meta) {
+	if c := p.domain.host.capture; c != nil {
+		c.Write(p.captureID, dir, p.domain.host.clock.Now(), bufs, m)
+	}
 }
 
 // followMTU sets the port's MTU to the link's, or to what the configuration limits it to.

@@ -44,6 +44,10 @@ func TestTransfersEnd(t *testing.T) {
 	}
 }
 
+// patience is how long a transfer that takes some seconds may take, in virtual time,
+// which would otherwise go on for ever with one that is stuck.
+const patience = 10 * time.Minute
+
 func transferAll(t *testing.T, seed uint64, n int) {
 	from, to := impairedPair(t, seed, tun.Impairment{
 		Loss: 0.02, Delay: 25 * time.Millisecond, Jitter: 5 * time.Millisecond, Reorder: 0.02,
@@ -63,6 +67,7 @@ func transferAll(t *testing.T, seed uint64, n int) {
 				t.Error(err)
 				return
 			}
+			_ = c.SetDeadline(time.Now().Add(patience))
 			if _, err := io.Copy(c, bytes.NewReader(data)); err != nil {
 				t.Error(err)
 			}
@@ -76,6 +81,7 @@ func transferAll(t *testing.T, seed uint64, n int) {
 				t.Error(err)
 				return
 			}
+			_ = c.SetDeadline(time.Now().Add(patience))
 			sum := sha256.New()
 			got, err := io.Copy(sum, c)
 			if err != nil || got != int64(len(data)) || [32]byte(sum.Sum(nil)) != want {
