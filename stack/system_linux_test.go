@@ -149,10 +149,14 @@ func addrs(ns *tuntest.NS, dev string, prefixes ...string) {
 	}
 }
 
-// macOf returns an interface's hardware address.
+// macOf returns an interface's hardware address, nil if it has none.
 func macOf(t *testing.T, ns *tuntest.NS, dev string) net.HardwareAddr {
 	t.Helper()
-	a, err := net.ParseMAC(strings.TrimSpace(ns.Exec("cat", "/sys/class/net/"+dev+"/address")))
+	text := strings.TrimSpace(ns.Exec("cat", "/sys/class/net/"+dev+"/address"))
+	if text == "" {
+		return nil
+	}
+	a, err := net.ParseMAC(text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +184,18 @@ type node interface {
 type kernel struct{ ns *tuntest.NS }
 
 func (k kernel) DialContext(ctx context.Context, network, address string) (c net.Conn, err error) {
-	k.ns.Do(func() { c, err = new(net.Dialer).DialContext(ctx, network, address) })
+	return k.DialFrom(ctx, network, "", address)
+}
+
+// DialFrom connects from a local address, "host:port", if that is not empty.
+func (k kernel) DialFrom(ctx context.Context, network, local, address string) (c net.Conn, err error) {
+	var d net.Dialer
+	if local != "" && strings.HasPrefix(network, "udp") {
+		d.LocalAddr = net.UDPAddrFromAddrPort(netip.MustParseAddrPort(local))
+	} else if local != "" {
+		d.LocalAddr = net.TCPAddrFromAddrPort(netip.MustParseAddrPort(local))
+	}
+	k.ns.Do(func() { c, err = d.DialContext(ctx, network, address) })
 	return c, err
 }
 
@@ -192,6 +207,22 @@ func (k kernel) Listen(ctx context.Context, network, address string) (l net.List
 func (k kernel) ListenPacket(ctx context.Context, network, address string) (c net.PacketConn, err error) {
 	k.ns.Do(func() { c, err = new(net.ListenConfig).ListenPacket(ctx, network, address) })
 	return c, err
+}
+
+// A nodeAt is a node that dials from one of its addresses.
+type nodeAt struct {
+	dialer
+	addr string
+}
+
+// A dialer is a node that can be told where to dial from.
+type dialer interface {
+	node
+	DialFrom(ctx context.Context, network, local, address string) (net.Conn, error)
+}
+
+func (n nodeAt) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	return n.DialFrom(ctx, network, net.JoinHostPort(n.addr, "0"), address)
 }
 
 // join returns the two ends of a TCP connection from one node to an address of another.

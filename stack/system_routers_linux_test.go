@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,6 +17,9 @@ import (
 // The internet, as every router has it: the same addresses, and behind each something
 // else.
 const far4, far6 = "203.0.113.1", "2001:db8:f::1"
+
+// echoPort is where the internet sends datagrams back (RFC 862).
+const echoPort = 7
 
 // A router is a namespace with an interface on a link.
 type router struct {
@@ -38,6 +43,18 @@ func setUpRouter(t *testing.T, name string, ns *tuntest.NS, dev string, own ...s
 	addrs(ns, dev, own...)
 	addrs(ns, "lo", far4+"/32", far6+"/128")
 	serveWeb(t, ns, name, far4, far6)
+	for _, a := range []string{far4, far6} {
+		c, err := kernel{ns}.ListenPacket(t.Context(), "udp", net.JoinHostPort(a, strconv.Itoa(echoPort)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var echo sync.WaitGroup
+		echo.Go(func() { echoUDP(c) })
+		t.Cleanup(func() {
+			_ = c.Close()
+			echo.Wait()
+		})
+	}
 	return &router{ns: ns, name: name, mac: macOf(t, ns, dev)}
 }
 
