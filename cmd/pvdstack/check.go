@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -8,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pvdstack/pvdstack/cmd/pvdstack/internal/config"
+	"github.com/pvdstack/pvdstack/cmd/pvdstack/internal/daemon"
 )
 
 func newCheck() *cobra.Command {
@@ -21,6 +24,9 @@ func newCheck() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := rehearse(cmd.Context(), c); err != nil {
+				return err
+			}
 			if _, err := io.WriteString(cmd.OutOrStdout(), summary(c)); err != nil {
 				return failure{err}
 			}
@@ -29,6 +35,15 @@ func newCheck() *cobra.Command {
 	}
 	configFlag(cmd, &path)
 	return cmd
+}
+
+// rehearse returns Faults for a configuration that the stack can not hold.
+func rehearse(ctx context.Context, c *config.Config) error {
+	err := daemon.Rehearse(ctx, c)
+	if _, ok := errors.AsType[config.Faults](err); err == nil || ok {
+		return err
+	}
+	return failure{err}
 }
 
 // summary says what a configuration builds, a line for each thing.

@@ -128,6 +128,29 @@ func TestCommand(t *testing.T) {
 	}
 }
 
+// TestIndistinct gives two PvDs an equal address on one link, where nobody could tell
+// whose frame is whose, until their routers are known.
+func TestIndistinct(t *testing.T) {
+	const text = `links: {lab: {type: tap}}
+pvds:
+  corp: {links: [lab], addresses: [192.168.1.2/24]}
+  home: {links: [lab], addresses: [192.168.1.2/24]}
+`
+	for _, command := range []string{"check", "run"} {
+		stdout, stderr, code := pvdstack(t, text, command, "-c", "-")
+		if code != 2 || stdout != "" || !regexp.MustCompile(`^-:4:3: .*\bcorp\b.*\bhome\b.*192\.168\.1\.2.*: want another address, .*\n$`).MatchString(stderr) {
+			t.Errorf("%s: exit code %d, stdout %q, stderr %q", command, code, stdout, stderr)
+		}
+	}
+	router := func(mac string) string {
+		return fmt.Sprintf("24], neighbors: [{address: 192.168.1.1, mac: '02:00:00:00:00:0%s'}]", mac)
+	}
+	apart := strings.Replace(strings.Replace(text, "24]", router("a"), 1), "24]}\n", router("b")+"}\n", 1)
+	if stdout, stderr, code := pvdstack(t, apart, "check", "-c", "-"); code != 0 {
+		t.Errorf("with routers: exit code %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+}
+
 func TestHelp(t *testing.T) {
 	for _, args := range [][]string{nil, {"--help"}, {"help"}} {
 		stdout, stderr, code := pvdstack(t, "", args...)

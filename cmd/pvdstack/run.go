@@ -24,6 +24,9 @@ func newRun() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := rehearse(cmd.Context(), c); err != nil {
+				return err
+			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, syscall.SIGINT)
 			defer stop()
 			// A second signal ends the process the usual way.

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/net/proxy"
+
 	"github.com/pvdstack/pvdstack/tun/tuntest"
 )
 
@@ -25,21 +27,25 @@ const patience = 30 * time.Second
 const linkwatch = 2 * time.Second
 
 // TestSystemRunPacket runs the daemon on two veth links into two networks that are both
-// 192.168.1.0/24, with the kernel's own web server at the same address in each.
+// 192.168.1.0/24. In each the kernel has a web server at the same address, and a name
+// server that knows another one of its own by the same name.
 func TestSystemRunPacket(t *testing.T) {
 	host := tuntest.NewNS(t)
 	for i, name := range []string{"corp", "home"} {
 		isp := tuntest.NewNS(t)
 		tuntest.Veth(host, fmt.Sprintf("wan%d", i), isp, "eth0")
 		isp.IP("addr", "add", "192.168.1.1/24", "dev", "eth0")
-		serveText(t, isp, "192.168.1.1:80", name)
+		www := fmt.Sprintf("192.168.1.%d", 80+i)
+		isp.IP("addr", "add", www+"/24", "dev", "eth0")
+		serveText(t, isp, ":80", name)
+		serveNames(t, isp, "192.168.1.1", "--address=/www.isp.example/"+www)
 	}
 	d := startDaemon(t, host, `links:
   a: {type: packet, interface: wan0}
   b: {type: packet, interface: wan1}
 pvds:
-  corp: {links: [a], addresses: [192.168.1.2/24]}
-  home: {links: [b], addresses: [192.168.1.2/24]}
+  corp: {links: [a], addresses: [192.168.1.2/24], dns: {servers: [192.168.1.1], search: [isp.example]}}
+  home: {links: [b], addresses: [192.168.1.2/24], dns: {servers: [192.168.1.1]}}
 default: corp
 socks5:
   - {listen: 127.0.0.1:1080, pvd: corp}
@@ -47,7 +53,30 @@ socks5:
 `)
 	d.curl("socks5://127.0.0.1:1080", "http://192.168.1.1/", "corp")
 	d.curl("socks5://alice:secret@127.0.0.1:1081", "http://192.168.1.1/", "home")
+	d.curl("socks5h://127.0.0.1:1080", "http://www.isp.example/", "corp")
+	d.curl("socks5h://127.0.0.1:1080", "http://www/", "corp")
+	d.curl("socks5h://alice:secret@127.0.0.1:1081", "http://www.isp.example/", "home")
+	// Connections in use keep nothing alive.
+	d.connect("127.0.0.1:1080", "192.168.1.1:80")
 	d.stop(syscall.SIGTERM)
+}
+
+// TestSystemRunKilled holds that a daemon that is killed leaves nothing in the way of the
+// next one.
+func TestSystemRunKilled(t *testing.T) {
+	host := tuntest.NewNS(t)
+	const config = `links:
+  a: {type: tap, name: pvd0, host: {addresses: [10.9.0.1/24]}}
+pvds:
+  corp: {links: [a], addresses: [10.9.0.2/24]}
+socks5: [{listen: 127.0.0.1:1080, pvd: corp}]
+`
+	serveText(t, host, ":8080", "host")
+	for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
+		d := startDaemon(t, host, config)
+		d.curl("socks5://127.0.0.1:1080", "http://10.9.0.1:8080/", "host")
+		d.stop(sig)
+	}
 }
 
 // TestSystemRunTAP does the same on TAP devices that the daemon makes and puts into
@@ -192,6 +221,21 @@ func (d *daemon) curl(proxy, url, want string) {
 	}
 }
 
+// connect makes a connection through a proxy that stays until the test ends.
+func (d *daemon) connect(through, to string) {
+	d.t.Helper()
+	dialer, err := proxy.SOCKS5("tcp", through, nil, proxy.Direct)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	var c net.Conn
+	d.ns.Do(func() { c, err = dialer.Dial("tcp", to) })
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.t.Cleanup(func() { _ = c.Close() })
+}
+
 // stop ends the daemon by a signal: it has to exit 0 and leave nothing behind.
 func (d *daemon) stop(sig syscall.Signal) {
 	d.t.Helper()
@@ -207,7 +251,7 @@ func (d *daemon) stop(sig syscall.Signal) {
 			d.t.Fatal("the daemon does not end")
 		}
 	}
-	if err := d.cmd.Wait(); err != nil {
+	if err := d.cmd.Wait(); err != nil && sig != syscall.SIGKILL {
 		d.t.Errorf("the daemon ended with %v", err)
 	}
 	checkUnchanged(d.t, d.ns, d.before)
@@ -281,6 +325,27 @@ func serveText(t *testing.T, ns *tuntest.NS, address, text string) {
 			t.Error(err)
 		}
 	})
+}
+
+// serveNames runs dnsmasq in a namespace until the test ends.
+func serveNames(t *testing.T, ns *tuntest.NS, address string, args ...string) {
+	t.Helper()
+	cmd := ns.Command(append([]string{
+		"dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--pid-file=", "--no-resolv", "--no-hosts",
+		"--bind-interfaces", "--listen-address=" + address,
+	}, args...)...)
+	var out strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Wait() // it is killed when the test ends
+		t.Logf("dnsmasq: %s", &out)
+	})
+	eventually(t, "dnsmasq listens", func() bool {
+		return strings.Contains(ns.Exec("ss", "-Hlnu"), address+":53 ")
+	}, 20*time.Millisecond)
 }
 
 // eventually waits until a condition holds, and looks every so often.

@@ -29,7 +29,7 @@ func check(fs *faultList, raw *rawFile) *Config {
 	for _, p := range raw.pvds {
 		c.pvdNames = append(c.pvdNames, p.name.v)
 	}
-	out := &Config{Default: c.defaultPvD(), Log: c.log()}
+	out := &Config{File: fs.file, Default: c.defaultPvD(), Log: c.log()}
 	for i := range raw.links {
 		out.Links = append(out.Links, c.link(&raw.links[i]))
 	}
@@ -48,7 +48,19 @@ func check(fs *faultList, raw *rawFile) *Config {
 		out.Proxies = append(out.Proxies, c.proxy(&raw.socks5[i]))
 	}
 	c.uniqueListeners(out)
+	if len(c.list) == 0 {
+		c.validate(out)
+	}
 	return out
+}
+
+// validate lets the model itself judge the PvDs, whose limits it knows.
+func (c *checker) validate(out *Config) {
+	for _, p := range out.PvDs {
+		if err := p.Config.Validate(); err != nil {
+			c.add(p.At, "PvD %s: %s", quote(p.Name), strings.ReplaceAll(err.Error(), "\n", "; "))
+		}
+	}
 }
 
 func (c *checker) defaultPvD() string {

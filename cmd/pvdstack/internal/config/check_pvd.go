@@ -16,9 +16,15 @@ type pvdChecker struct {
 	*checker
 	raw    *rawPvD
 	out    pvd.Config
-	links  []string       // that the PvD names, whether they exist or not
-	own    []netip.Prefix // its addresses
-	onLink []netip.Prefix // what it reaches without router
+	links  []string  // that the PvD names, whether they exist or not
+	own    []network // of its addresses, which they hold
+	onLink []network // what it reaches without router
+}
+
+// A network is a prefix on a link.
+type network struct {
+	netip.Prefix
+	link string
 }
 
 // pvd checks a PvD by itself and against the links.
@@ -28,7 +34,7 @@ func (c *checker) pvd(r *rawPvD) PvD {
 	if !r.broken {
 		p.check()
 	}
-	return PvD{Name: r.name.v, Config: p.out}
+	return PvD{Name: r.name.v, Config: p.out, At: r.name.at}
 }
 
 func (p *pvdChecker) check() {
@@ -46,7 +52,7 @@ func (p *pvdChecker) check() {
 	for i := range r.routes {
 		if t := &r.routes[i]; !t.via.given && t.to.v != "default" {
 			if to, err := netip.ParsePrefix(t.to.v); err == nil {
-				p.onLink = append(p.onLink, to)
+				p.onLink = append(p.onLink, network{to, p.out.LinkOf(t.link.v)})
 			}
 		}
 	}
@@ -57,7 +63,7 @@ func (p *pvdChecker) check() {
 		p.neighbor(&r.neighbors[i])
 	}
 	p.dns()
-	if r.mtu.set && p.out.MTU < minMTU6 && slices.ContainsFunc(p.own, func(a netip.Prefix) bool { return a.Addr().Is6() }) {
+	if r.mtu.set && p.out.MTU < minMTU6 && slices.ContainsFunc(p.own, func(n network) bool { return n.Addr().Is6() }) {
 		p.add(r.mtu.at, "mtu is %d: want at least %d where there is IPv6", p.out.MTU, minMTU6)
 	}
 }
@@ -94,7 +100,7 @@ func (p *pvdChecker) linkOf(v value[string]) string {
 func (p *pvdChecker) ownAddress(a *rawAddress) {
 	link := p.linkOf(a.link)
 	if prefix, ok := p.hostPrefix(a.address); ok {
-		p.own = append(p.own, prefix)
+		p.own = append(p.own, network{prefix, p.out.LinkOf(link)})
 		p.out.Addresses = append(p.out.Addresses, pvd.Address{Prefix: prefix, Link: link})
 	}
 }
@@ -110,12 +116,19 @@ func (p *pvdChecker) route(t *rawRoute) {
 	case "high":
 		route.Preference = pvd.High
 	}
+	if t.from.set {
+		route.From, _ = p.netPrefix(t.from, "source")
+	}
 	viaOK := p.routeVia(t, &route)
 	if !p.routeTo(t, &route) || !viaOK {
 		return
 	}
 	if t.via.set && route.To.Addr().Is4() != route.Via.Is4() {
 		p.add(t.via.at, "router %s and destination %s are not of one IP version", route.Via, route.To)
+		return
+	}
+	if route.From.IsValid() && route.To.Addr().Is4() != route.From.Addr().Is4() {
+		p.add(t.from.at, "source %s and destination %s are not of one IP version", route.From, route.To)
 		return
 	}
 	p.out.Routes = append(p.out.Routes, route)
@@ -141,8 +154,8 @@ func (p *pvdChecker) routeTo(t *rawRoute, route *pvd.Route) bool {
 		if !ok {
 			return false
 		}
-		if to.Addr().IsMulticast() || to.Addr().IsLoopback() {
-			p.add(t.to.at, "destination %s is not for routers: want a unicast prefix", to)
+		if why := notUnicast(to.Addr()); why != "" && to.Bits() > 0 {
+			p.add(t.to.at, "destination %s is %s: want a unicast prefix", to, why)
 			return false
 		}
 		route.To = to
@@ -160,25 +173,44 @@ func (p *pvdChecker) routeVia(t *rawRoute, route *pvd.Route) bool {
 		return false
 	}
 	route.Via = via
-	if slices.ContainsFunc(p.own, func(a netip.Prefix) bool { return a.Addr() == via }) {
+	if slices.ContainsFunc(p.own, func(n network) bool { return n.Addr() == via }) {
 		p.add(t.via.at, "router %s is the PvD's own address: want the router's", via)
 		return false
 	}
-	if t.link.given {
-		return true
-	}
 	if via.IsLinkLocalUnicast() && via.Is6() {
-		if len(p.links) > 1 {
+		if len(p.links) > 1 && !t.link.given {
 			p.add(t.via.at, "router %s is link-local and the PvD has %s: add \"link\"", via, plural(len(p.links), "link"))
+			return false
 		}
-		return len(p.links) <= 1
-	}
-	// With an address that is wrong it is unknown what is on-link.
-	if len(p.own) < len(p.raw.addresses) || slices.ContainsFunc(p.onLink, func(n netip.Prefix) bool { return n.Contains(via) }) {
 		return true
 	}
-	p.add(t.via.at, "router %s is on none of the PvD's networks%s: want one that is, or add \"link\"", via, p.networks())
-	return false
+	return p.reaches(t, via)
+}
+
+// reaches checks that a router is on one of the PvD's networks.
+func (p *pvdChecker) reaches(t *rawRoute, via netip.Addr) bool {
+	holds := func(n network) bool { return n.Contains(via) }
+	on := ""
+	near := p.onLink
+	if t.link.given {
+		on = " on link " + quote(t.link.v)
+		near = slices.DeleteFunc(slices.Clone(near), func(n network) bool { return n.link != t.link.v })
+	}
+	switch {
+	case len(p.own) < len(p.raw.addresses): // with an address that is wrong it is unknown
+		return true
+	case !slices.ContainsFunc(near, holds):
+		p.add(t.via.at, "router %s is on none of the PvD's networks%s%s: want one that is, or a route to it without \"via\"", via, on, networks(near))
+		return false
+	case t.link.given || slices.ContainsFunc(p.own, holds):
+		return true
+	}
+	// The route that leads to it says on which link it is.
+	if n := near[slices.IndexFunc(near, holds)]; n.link != p.out.LinkOf("") {
+		p.add(t.via.at, "router %s is on link %q: add that as \"link\"", via, n.link)
+		return false
+	}
+	return true
 }
 
 // address understands a unicast address.
@@ -201,13 +233,13 @@ func (c *checker) address(v value[string], what string) (netip.Addr, bool) {
 	return a, true
 }
 
-// networks lists in brackets, for a message, networks that the PvD reaches without router.
-func (p *pvdChecker) networks() string {
-	if len(p.onLink) == 0 {
+// networks lists some networks for a message, in brackets.
+func networks(ns []network) string {
+	if len(ns) == 0 {
 		return ""
 	}
 	var names []string
-	for _, n := range p.onLink[:min(len(p.onLink), maxListed)] {
+	for _, n := range ns[:min(len(ns), maxListed)] {
 		names = append(names, n.Masked().String())
 	}
 	return " (" + strings.Join(names, ", ") + ")"

@@ -22,6 +22,7 @@ import (
 
 // A Config is a whole configuration that has been found to be consistent.
 type Config struct {
+	File    string  // its name, for messages
 	Links   []Link  // in the file's order, names unique
 	PvDs    []PvD   // in the file's order, names unique
 	Default string  // the name of one of PvDs; empty: no default
@@ -83,6 +84,7 @@ type HostSide struct {
 type PvD struct {
 	Name   string
 	Config pvd.Config // its Name is set too
+	At     Position   // where it is in the file
 }
 
 // A Proxy is a SOCKS5 proxy to offer.

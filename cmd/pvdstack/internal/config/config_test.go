@@ -45,16 +45,17 @@ func TestOutline(t *testing.T) {
 	own := []pvd.Address{{Prefix: netip.MustParsePrefix("192.168.1.2/24")}}
 	routes := []pvd.Route{{To: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr("192.168.1.1")}}
 	want := &Config{
+		File: "c.yaml",
 		Links: []Link{
 			{Name: "lab", Type: TAP, Device: "pvd0"},
 			{Name: "wan", Type: Packet, Interface: "eth1"},
 		},
 		PvDs: []PvD{
-			{"corp", pvd.Config{
+			{Name: "corp", At: Position{5, 3}, Config: pvd.Config{
 				ID: "corp.example.com", Name: "corp", Links: []string{"lab"}, Addresses: own, Routes: routes,
 				DNS: pvd.DNS{Servers: []netip.AddrPort{netip.MustParseAddrPort("192.168.1.53:53")}, Search: []string{"corp.example.com"}},
 			}},
-			{"home", pvd.Config{Name: "home", Links: []string{"wan"}, Addresses: own, Routes: routes}},
+			{Name: "home", At: Position{11, 3}, Config: pvd.Config{Name: "home", Links: []string{"wan"}, Addresses: own, Routes: routes}},
 		},
 		Default: "corp",
 		Proxies: []Proxy{
@@ -75,6 +76,7 @@ func TestReference(t *testing.T) {
 	}
 	prefix, addr := netip.MustParsePrefix, netip.MustParseAddr
 	want := &Config{
+		File: "reference.yaml",
 		Links: []Link{
 			{
 				Name: "lab", Type: TAP, Device: "pvd0", MTU: 1500,
@@ -88,7 +90,7 @@ func TestReference(t *testing.T) {
 			{Name: "inherited", Type: FD, FD: 3, Layer: IP, VNetHdr: true, MTU: 1500},
 		},
 		PvDs: []PvD{
-			{"corp", pvd.Config{
+			{Name: "corp", At: Position{46, 3}, Config: pvd.Config{
 				ID: "corp.example.com", Name: "corp", Links: []string{"lab", "inherited"},
 				Addresses: []pvd.Address{{Prefix: prefix("192.168.1.2/24")}, {Prefix: prefix("2001:db8:1::2/64"), Link: "lab"}},
 				Routes: []pvd.Route{
@@ -106,12 +108,12 @@ func TestReference(t *testing.T) {
 				},
 				MTU: 1400,
 			}},
-			{"home", pvd.Config{
+			{Name: "home", At: Position{72, 3}, Config: pvd.Config{
 				Name: "home", Links: []string{"wan"}, Addresses: []pvd.Address{{Prefix: prefix("192.168.1.2/24")}},
 				Routes: []pvd.Route{{To: prefix("0.0.0.0/0"), Via: addr("192.168.1.1")}},
 				DNS:    pvd.DNS{Servers: []netip.AddrPort{netip.MustParseAddrPort("192.168.1.1:53")}},
 			}},
-			{"site", pvd.Config{Name: "site", Links: []string{"tunnel"}, Addresses: []pvd.Address{{Prefix: prefix("10.9.0.2/24")}}}},
+			{Name: "site", At: Position{79, 3}, Config: pvd.Config{Name: "site", Links: []string{"tunnel"}, Addresses: []pvd.Address{{Prefix: prefix("10.9.0.2/24")}}}},
 		},
 		Default: "corp",
 		Proxies: []Proxy{
@@ -225,6 +227,16 @@ func TestLimits(t *testing.T) {
 		}
 		if got, want := fs[maxFaults].Message, fmt.Sprintf("%d more from here on: mend those above first", n+1-maxFaults); got != want {
 			t.Errorf("last is %q, want %q", got, want)
+		}
+	})
+	t.Run("the model's", func(t *testing.T) {
+		var list strings.Builder
+		for i := range pvd.MaxAddresses + 1 {
+			fmt.Fprintf(&list, "'2001:db8::%x/64',", i+1)
+		}
+		_, err := Parse("c.yaml", []byte(strings.Replace(outline, "addresses: [192.168.1.2/24]", "addresses: [192.168.1.2/24,"+list.String()+"]", 1)))
+		if err == nil || !strings.HasPrefix(err.Error(), `c.yaml:5:3: PvD "corp": addresses: `) {
+			t.Errorf("got %v", err)
 		}
 	})
 	t.Run("at the limit", func(t *testing.T) {

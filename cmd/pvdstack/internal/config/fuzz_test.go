@@ -116,7 +116,7 @@ func checkAcceptedPvD(t *testing.T, links map[string]bool, c pvd.Config) {
 	if c.MTU != 0 && (c.MTU < 576 || c.MTU > 65535) {
 		t.Errorf("MTU %d", c.MTU)
 	}
-	if _, err := pvd.ParseID(string(c.ID)); err != nil {
+	if err := c.Validate(); err != nil {
 		t.Error(err)
 	}
 }

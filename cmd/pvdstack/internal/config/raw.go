@@ -59,10 +59,10 @@ type rawAddress struct {
 }
 
 type rawRoute struct {
-	at                        Position
-	broken                    bool
-	to, via, link, preference value[string]
-	metric                    value[int64]
+	at                              Position
+	broken                          bool
+	to, via, link, from, preference value[string]
+	metric                          value[int64]
 }
 
 type rawNeighbor struct {
@@ -192,6 +192,7 @@ func readRoute(r *reader, n ast.Node) rawRoute {
 		"to":         r.text("to", &t.to),
 		"via":        r.text("via", &t.via),
 		"link":       r.text("link", &t.link),
+		"from":       r.text("from", &t.from),
 		"preference": r.text("preference", &t.preference),
 		"metric":     r.integer("metric", 0, math.MaxUint32, &t.metric),
 	})

@@ -16,7 +16,7 @@ func notify(state string) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close() //nolint:errcheck // a datagram is sent or it is not
+	defer c.Close()
 	_, err = c.Write([]byte(state))
 	return err
 }
