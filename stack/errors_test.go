@@ -339,6 +339,10 @@ func TestErrorsOfSilence(t *testing.T) {
 	defer cancel()
 	wantOpError(t, dialErr(ctx, n, "tcp", "10.0.0.2:80"), syscall.EHOSTUNREACH)
 	wantOpError(t, dialErr(ctx, n, "tcp", nowhere), syscall.EHOSTUNREACH)
+	for _, to := range []string{"10.0.0.3", "192.0.2.2"} {
+		_, err := n.Ping(ctx, netip.MustParseAddr(to))
+		wantOpError(t, err, syscall.EHOSTUNREACH)
+	}
 }
 
 // TestErrorsOfRemoval blocks every kind of call and takes away what it stands on.

@@ -41,6 +41,9 @@ const (
 
 	// pingWait is how long Ping waits for the answer where the context has no deadline.
 	pingWait = 10 * time.Second
+
+	// pingLook is how often Ping looks whether the next hop is known not to answer.
+	pingLook = 100 * time.Millisecond
 )
 
 // The longest payloads of a datagram: what 65,535 octets hold behind the headers of

@@ -60,24 +60,49 @@ func (d *domain) ping(ctx context.Context, addr netip.Addr) (time.Duration, erro
 		return 0, err
 	}
 	defer s.close() //nolint:errcheck // the first call of close does not fail
-	began := d.host.clock.Monotonic()
+	clock := d.host.clock
+	began := clock.Monotonic()
 	if err := s.sendEcho(addr); err != nil {
 		return 0, err
 	}
+	// gVisor does not tell such a socket of a next hop that has no hardware address.
+	look := make(chan struct{}, 1)
+	timer := clock.AfterFunc(pingLook, func() { look <- struct{}{} })
+	defer timer.Stop()
 	for {
 		if err := s.failed(); err != nil {
 			return 0, err
 		}
 		if s.echoed() {
-			return d.host.clock.Monotonic() - began, nil
+			return clock.Monotonic() - began, nil
 		}
 		select {
 		case <-s.in.ready:
 		case <-s.done:
+		case <-look:
+			if d.unanswered(p, addr, began) {
+				return 0, callError("sendto", syscall.EHOSTUNREACH)
+			}
+			timer.Reset(pingLook)
 		case <-ctx.Done():
 			return 0, contextError(ctx)
 		}
 	}
+}
+
+// unanswered reports whether the next hop to dst has been asked for its hardware address
+// in vain since a moment on the host's clock.
+func (d *domain) unanswered(p path, dst netip.Addr, since time.Duration) bool {
+	l, ok := d.plan.Load().linkOfNIC(p.nic)
+	if !ok {
+		return false
+	}
+	hop, _ := l.port.nextHop(p.src, dst.WithZone(""))
+	t := &l.port.hops
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	at, ok := t.failed[hop]
+	return ok && at >= since
 }
 
 // newPing makes a socket that gets the answers from one address.
