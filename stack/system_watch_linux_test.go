@@ -12,15 +12,16 @@ import (
 	"github.com/pvdstack/pvdstack/tun"
 )
 
-// A watch sees every frame that leaves by a link. It keeps the headers that say whose a
-// frame is, and in the end tells those apart that belong elsewhere.
+// A watch sees every frame of a link. It keeps the headers that say whose a frame is, and
+// in the end finds those that have left and belong elsewhere.
 type watch struct {
 	link  string
 	layer tun.Layer
 
 	mu     sync.Mutex
 	owners map[netip.Addr][]string // the PvDs that have an address on the link
-	flows  map[flow]int            // frames by who sends what to whom
+	flows  map[flow]int            // frames that left by who sends what to whom
+	heard  map[flow]int            // the same for those that arrived
 }
 
 // A flow is what frames have in common that one station sends to another.
@@ -43,7 +44,7 @@ const (
 )
 
 func newWatch(link string, layer tun.Layer) *watch {
-	return &watch{link: link, layer: layer, owners: make(map[netip.Addr][]string), flows: make(map[flow]int)}
+	return &watch{link: link, layer: layer, owners: make(map[netip.Addr][]string), flows: make(map[flow]int), heard: make(map[flow]int)}
 }
 
 // permit makes an address one of a PvD's.
@@ -55,9 +56,6 @@ func (w *watch) permit(a netip.Addr, pvd string) {
 
 // see is the link's observer.
 func (w *watch) see(dir tun.Direction, bufs [][]byte, _ tun.Meta) {
-	if dir != tun.Out {
-		return
-	}
 	var head [128]byte
 	n := 0
 	for _, b := range bufs {
@@ -66,7 +64,11 @@ func (w *watch) see(dir tun.Direction, bufs [][]byte, _ tun.Meta) {
 	f := parseFlow(head[:n], w.layer)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.flows[f]++
+	if dir == tun.Out {
+		w.flows[f]++
+	} else {
+		w.heard[f]++
+	}
 }
 
 // parseFlow reads a frame's headers. What is cut off or unknown is left out, which judge
@@ -116,16 +118,32 @@ func (f flow) String() string {
 }
 
 // count returns how many of the frames that have left match.
-func (w *watch) count(match func(flow) bool) int {
+func (w *watch) count(match func(flow) bool) int { return w.countIn(w.flows, match) }
+
+// countHeard returns how many of the frames that have arrived match.
+func (w *watch) countHeard(match func(flow) bool) int { return w.countIn(w.heard, match) }
+
+func (w *watch) countIn(flows map[flow]int, match func(flow) bool) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	n := 0
-	for f, frames := range w.flows {
+	for f, frames := range flows {
 		if match(f) {
 			n += frames
 		}
 	}
 	return n
+}
+
+// stationOf returns the hardware address that frames with a source have.
+func (w *watch) stationOf(src netip.Addr) (mac [6]byte) {
+	w.count(func(f flow) bool {
+		if f.src == src {
+			mac = f.srcMAC
+		}
+		return false
+	})
+	return mac
 }
 
 // judge fails the test if a frame has left that does not belong on the link.
