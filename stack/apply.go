@@ -257,12 +257,10 @@ func (l *hostLink) tableWith(pp *portPlan, gone *port) (*linkTable, error) {
 func (d *domain) become(w *wanted) error {
 	old := d.plan.Load()
 	leaving, arriving := d.difference(w)
-	for name, p := range w.ports {
-		if d.ports[name] == nil {
-			if err := d.openPort(p); err != nil {
-				return err
-			}
-		}
+	if err := d.openPorts(w); err != nil {
+		return err
+	}
+	for _, p := range w.ports {
 		p.mtuLimit.Store(uint32(w.mtu))
 		p.followMTU()
 		// Until what goes has ended, its resets have to leave.
@@ -330,6 +328,24 @@ func (d *domain) difference(w *wanted) (leaving, arriving []pvd.AddressInfo) {
 	return leaving, arriving
 }
 
+// openPorts gives the new ports their NICs, all or none.
+func (d *domain) openPorts(w *wanted) error {
+	var opened []*port
+	for name, p := range w.ports {
+		if d.ports[name] != nil {
+			continue
+		}
+		if err := d.openPort(p); err != nil {
+			for _, p := range opened {
+				d.closePort(p)
+			}
+			return err
+		}
+		opened = append(opened, p)
+	}
+	return nil
+}
+
 // openPort gives a new port its NIC.
 func (d *domain) openPort(p *port) error {
 	if s, ok := p.link.link.(tun.Station); ok && p.mac != nil {
@@ -341,7 +357,11 @@ func (d *domain) openPort(p *port) error {
 	d.nics.Store(&nics)
 	d.ports[p.link.name] = p
 	d.lastNIC = max(d.lastNIC, p.nic)
-	return d.attach(p)
+	if err := d.attach(p); err != nil {
+		d.closePort(p)
+		return fmt.Errorf("stack: PvD %s: %w", d.name(), err)
+	}
+	return nil
 }
 
 // closePort ends everything on a port, whose link has gone or is no longer the PvD's.

@@ -44,6 +44,9 @@ func (t *linkTable) classify(head []byte) verdict {
 	if _, own := t.stations[s.src]; own {
 		return verdict{why: dropOwnMAC}
 	}
+	if s.src[0]&1 != 0 {
+		return verdict{why: dropMartian} // no frame comes from a group
+	}
 	if v.cast == tcpip.PacketHost {
 		if _, ok := t.stations[s.dst]; !ok {
 			return verdict{why: dropOtherMAC}

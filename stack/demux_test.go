@@ -160,6 +160,7 @@ func TestClassifyEthernet(t *testing.T) {
 		{"ARP reply for the other's address", ethFrame(stranger, h, arp.ProtocolNumber, arpPacket(header.ARPReply, stranger, peer, cip)), dropNotOwned, nil},
 		{"ARP announcement", ethFrame(stranger, allStations, arp.ProtocolNumber, arpPacket(header.ARPReply, stranger, peer, peer)), deliveredCopies, []*port{corp, home}},
 		{"ARP for loopback", ethFrame(stranger, allStations, arp.ProtocolNumber, arpPacket(header.ARPRequest, stranger, peer, ip("127.0.0.1"))), dropMartian, nil},
+		{"a group as the station", ethFrame(mac{3, 0, 0, 0, 0, 1}, c, ipv4.ProtocolNumber, udp("10.0.0.9:1", "10.0.0.2:2")), dropMartian, nil},
 		{"VLAN", ethFrame(stranger, c, 0x8100, append([]byte{0, 10, 8, 0}, udp("10.0.0.9:1", "10.0.0.2:2")...)), dropVLAN, nil},
 		{"another protocol", ethFrame(stranger, c, 0x88cc, make([]byte, 46)), dropProtocol, nil},
 		{"IPv6 under IPv4's type", ethFrame(stranger, c, ipv4.ProtocolNumber, udp("[2001:db8:a::9]:1", "[2001:db8:a::2]:2")), dropMalformed, nil},

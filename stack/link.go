@@ -84,6 +84,7 @@ func (l *hostLink) read() {
 		if err != nil {
 			if !errors.Is(err, net.ErrClosed) {
 				l.log.Error("link has failed", "op", "receive", "err", err)
+				l.up.Store(false)
 			}
 			return
 		}
