@@ -2,13 +2,16 @@ package main_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -72,10 +75,20 @@ pvds:
 socks5: [{listen: 127.0.0.1:1080, pvd: corp}]
 `
 	serveText(t, host, ":8080", "host")
+	capture := filepath.Join(t.TempDir(), "run.pcapng")
 	for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
-		d := startDaemon(t, host, config)
+		d := startDaemon(t, host, config, "--pcap", capture)
 		d.curl("socks5://127.0.0.1:1080", "http://10.9.0.1:8080/", "host")
 		d.stop(sig)
+	}
+	recorded, err := os.ReadFile(capture)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"a/corp", "GET / HTTP/1.1"} {
+		if !bytes.Contains(recorded, []byte(want)) {
+			t.Errorf("no %q in the capture", want)
+		}
 	}
 }
 
@@ -167,22 +180,22 @@ type daemon struct {
 }
 
 // command returns the daemon's command line in a namespace.
-func command(t *testing.T, ns *tuntest.NS, config string) *exec.Cmd {
+func command(t *testing.T, ns *tuntest.NS, config string, flags ...string) *exec.Cmd {
 	t.Helper()
 	path, err := binary()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := ns.Command(path, "run", "-c", "-")
+	cmd := ns.Command(append([]string{path, "run", "-c", "-"}, flags...)...)
 	cmd.Stdin = strings.NewReader(config)
 	return cmd
 }
 
 // startDaemon returns when the daemon says that it is ready.
-func startDaemon(t *testing.T, ns *tuntest.NS, config string) *daemon {
+func startDaemon(t *testing.T, ns *tuntest.NS, config string, flags ...string) *daemon {
 	t.Helper()
 	d := &daemon{t: t, ns: ns, before: settled(t, ns), log: make(chan string, 1000)}
-	d.cmd = command(t, ns, config)
+	d.cmd = command(t, ns, config, flags...)
 	stderr, err := d.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

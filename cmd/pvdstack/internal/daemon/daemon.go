@@ -22,9 +22,10 @@ import (
 
 // Run builds what c says and keeps it until ctx ends, which is no error. When anything
 // can not be built, all that was is undone and the error says what failed. Nothing is
-// left behind when Run returns: no device, address, route or socket.
-func Run(ctx context.Context, c *config.Config, log *slog.Logger) error {
-	d := &daemon{log: log, system: newKernel(), readyTimeout: readyTimeout}
+// left behind when Run returns: no device, address, route or socket. The frames of every
+// PvD go to capture, unless it is nil; the caller closes it.
+func Run(ctx context.Context, c *config.Config, capture *tun.Capture, log *slog.Logger) error {
+	d := &daemon{log: log, capture: capture, system: newKernel(), readyTimeout: readyTimeout}
 	return d.run(ctx, c)
 }
 
@@ -49,6 +50,7 @@ type task struct {
 // A daemon is what is built so far, and so what has to be undone.
 type daemon struct {
 	log          *slog.Logger
+	capture      *tun.Capture
 	system       system
 	readyTimeout time.Duration
 
@@ -80,7 +82,7 @@ func (d *daemon) start(ctx context.Context, c *config.Config) error {
 			return err
 		}
 	}
-	host, err := stack.New(stack.Config{Logger: d.log})
+	host, err := stack.New(stack.Config{Logger: d.log, Capture: d.capture})
 	if err != nil {
 		return err
 	}
