@@ -226,8 +226,8 @@ func TestCopiesHoldNoBuffers(t *testing.T) {
 	}
 	idle("before")
 	pr, pw := io.Pipe()
-	go func() { _, _ = in.WriteTo(pw) }()
-	go func() { _, _ = out.ReadFrom(kc) }()
+	go func() { _, _ = io.Copy(pw, in) }()
+	go func() { _, _ = io.Copy(out, kc) }() // through kc's own WriteTo, which wraps kc
 	idle("waiting")
 	for range 3 {
 		if _, err := ks.Write([]byte("through")); err != nil {
