@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -154,6 +156,18 @@ func TestSystemTalk(t *testing.T) {
 				ping(t, ns, a[0])
 				pingFrom(t, n, a[1])
 			}
+			if kind == kindTUN {
+				return // the far end does not say whether somebody has an address
+			}
+			var both sync.WaitGroup
+			for _, nobody := range []string{"192.0.2.77", "2001:db8::77"} {
+				both.Go(func() {
+					if _, err := n.Ping(t.Context(), mustAddr(nobody)); !errors.Is(err, syscall.EHOSTUNREACH) {
+						t.Errorf("ping %s, which nobody has: %v", nobody, err)
+					}
+				})
+			}
+			both.Wait()
 		})
 	}
 }

@@ -22,6 +22,8 @@ type watch struct {
 	owners map[netip.Addr][]string // the PvDs that have an address on the link
 	flows  map[flow]int            // frames that left by who sends what to whom
 	heard  map[flow]int            // the same for those that arrived
+
+	longest, longestHeard int // in octets
 }
 
 // A flow is what frames have in common that one station sends to another.
@@ -57,17 +59,20 @@ func (w *watch) permit(a netip.Addr, pvd string) {
 // see is the link's observer.
 func (w *watch) see(dir tun.Direction, bufs [][]byte, _ tun.Meta) {
 	var head [128]byte
-	n := 0
+	n, length := 0, 0
 	for _, b := range bufs {
 		n += copy(head[n:], b)
+		length += len(b)
 	}
 	f := parseFlow(head[:n], w.layer)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if dir == tun.Out {
 		w.flows[f]++
+		w.longest = max(w.longest, length)
 	} else {
 		w.heard[f]++
+		w.longestHeard = max(w.longestHeard, length)
 	}
 }
 
