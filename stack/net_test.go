@@ -30,7 +30,12 @@ func newHost(t testing.TB) *stack.Host {
 // pipe joins hosts by an IP link under a name. A host that is nil has no end of it.
 func pipe(t testing.TB, name string, a, b *stack.Host) {
 	t.Helper()
-	l, r := tun.Pipe(tun.PipeConfig{Layer: tun.IP})
+	pipeOf(t, tun.IP, name, a, b)
+}
+
+func pipeOf(t testing.TB, layer tun.Layer, name string, a, b *stack.Host) {
+	t.Helper()
+	l, r := tun.Pipe(tun.PipeConfig{Layer: layer})
 	for _, end := range []struct {
 		h *stack.Host
 		l tun.Link
@@ -83,8 +88,13 @@ func add(t testing.TB, h *stack.Host, c pvd.Config) *stack.Network {
 // fd00::2.
 func couple(t testing.TB) (a, b *stack.Network) {
 	t.Helper()
+	return coupleOver(t, tun.IP)
+}
+
+func coupleOver(t testing.TB, layer tun.Layer) (a, b *stack.Network) {
+	t.Helper()
 	h1, h2 := newHost(t), newHost(t)
-	pipe(t, "wire", h1, h2)
+	pipeOf(t, layer, "wire", h1, h2)
 	return add(t, h1, config("wire", "10.0.0.1/24", "fd00::1/64")), add(t, h2, config("wire", "10.0.0.2/24", "fd00::2/64"))
 }
 

@@ -138,9 +138,6 @@ func (s *socket) connectPing(p path, addr netip.Addr) error {
 	if terr := s.ep.Connect(fullAddress(p.nic, addr, 0)); terr != nil {
 		return stackError("connect", terr)
 	}
-	if !p.src.IsValid() {
-		s.nic = 0 // loopback
-	}
 	return callError("connect", s.track())
 }
 

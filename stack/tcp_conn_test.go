@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -311,6 +312,17 @@ func TestTCPListenerFamilies(t *testing.T) {
 	// The two families side by side.
 	mustListen(t, n, "tcp4", ":90")
 	mustListen(t, n, "tcp6", ":90")
+}
+
+// TestTCPListenerInOneFamily has PvDs that have one family only.
+func TestTCPListenerInOneFamily(t *testing.T) {
+	for near, far := range map[string]string{"10.0.0.1/24": "10.0.0.2/24", "fd00::1/64": "fd00::2/64"} {
+		h1, h2 := newHost(t), newHost(t)
+		pipe(t, "wire", h1, h2)
+		a, b := add(t, h1, config("wire", near)), add(t, h2, config("wire", far))
+		mustListen(t, b, "tcp", ":80")
+		mustDial(t, a, "tcp", net.JoinHostPort(netip.MustParsePrefix(far).Addr().String(), "80"))
+	}
 }
 
 // TestTCPListenAgain closes a listener that has connections and listens anew.
