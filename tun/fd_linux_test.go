@@ -8,9 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/pvdstack/pvdstack/tun"
 	"github.com/pvdstack/pvdstack/tun/tuntest"
-	"golang.org/x/sys/unix"
 )
 
 // socketPair returns two links on the ends of a UNIX socket that keeps boundaries: links

@@ -168,10 +168,10 @@ func (l *fdLink) enter(state Event) {
 	l.mtu.Store(int64(state.MTU))
 	l.up.Store(state.Up)
 	if state.Up {
-		l.file.SetWriteDeadline(time.Time{}) //nolint:errcheck // fails after Close, which has woken the writer
+		l.file.SetWriteDeadline(time.Time{}) // fails after Close, which has woken the writer
 	} else {
 		// What waits now is lost: it would come out of nowhere when the link is up again.
-		l.file.SetWriteDeadline(time.Unix(1, 0)) //nolint:errcheck // as above
+		l.file.SetWriteDeadline(time.Unix(1, 0)) // as above
 		n := l.ring.drop()
 		l.backlog.Add(int64(-n))
 		l.lost.Add(uint64(n))

@@ -58,7 +58,7 @@ func (l *fdLink) Recv(bufs [][]byte, m *Meta) (int, error) {
 		if l.conn.Read(r.read) != nil {
 			// The poller wants no more of a descriptor whose device was deleted, even
 			// after it got another, until that one has something to say.
-			l.conn.Control(r.once) //nolint:errcheck // fails after Close
+			l.conn.Control(r.once) // fails after Close
 		}
 		if l.closed.Load() {
 			return 0, closedError("recv", l.name)

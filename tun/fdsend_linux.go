@@ -1,6 +1,7 @@
 package tun
 
 import (
+	"errors"
 	"sync"
 	"syscall"
 	"unsafe"
@@ -104,7 +105,7 @@ func (l *fdLink) hold(bufs [][]byte, n int, m Meta) error {
 	if err != nil {
 		l.backlog.Add(-1)
 	}
-	if err == ErrDown { //nolint:errorlint // never wrapped; the ring is closed with the link
+	if errors.Is(err, ErrDown) { // the ring is closed with the link
 		return closedError("send", l.name)
 	}
 	return err

@@ -78,7 +78,7 @@ func (m *membership) remove(a net.HardwareAddr) error {
 	delete(m.macs, key)
 	if m.multi && len(m.macs) == 0 && !m.always {
 		m.multi = false
-		m.set(unix.PACKET_DROP_MEMBERSHIP, unix.PACKET_MR_ALLMULTI, nil) //nolint:errcheck // goes with the interface
+		m.set(unix.PACKET_DROP_MEMBERSHIP, unix.PACKET_MR_ALLMULTI, nil) // goes with the interface
 	}
 	return nil
 }
@@ -119,7 +119,7 @@ func (m *membership) join(a [6]byte, one *member) error {
 
 func (m *membership) leave(a [6]byte, one *member) {
 	if one.kind != noKind {
-		m.set(unix.PACKET_DROP_MEMBERSHIP, uint16(one.kind), a[:]) //nolint:errcheck // goes with the interface
+		m.set(unix.PACKET_DROP_MEMBERSHIP, uint16(one.kind), a[:]) // goes with the interface
 	}
 }
 

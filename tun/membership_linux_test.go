@@ -9,8 +9,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/pvdstack/pvdstack/tun"
 	"golang.org/x/sys/unix"
+
+	"github.com/pvdstack/pvdstack/tun"
 )
 
 // A fakeKernel keeps memberships, and refuses those of some kinds.

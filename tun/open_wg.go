@@ -22,7 +22,7 @@ func openTUN(c TUNConfig) (Link, error) {
 	}
 	l, err := newWGLink(dev)
 	if err != nil {
-		dev.Close() //nolint:errcheck // err says more
+		dev.Close() // err says more
 		return nil, fmt.Errorf("tun: open TUN %q: %w", c.Name, err)
 	}
 	return l, nil

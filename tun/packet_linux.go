@@ -92,7 +92,7 @@ func openPacketSocket(name string) (_ *os.File, err error) {
 		return nil, fmt.Errorf("open socket: %w", err)
 	}
 	if err := setUpPacketSocket(fd); err != nil {
-		unix.Close(fd) //nolint:errcheck // err says more
+		unix.Close(fd) // err says more
 		return nil, err
 	}
 	return os.NewFile(uintptr(fd), name), nil
@@ -115,7 +115,7 @@ func setUpPacketSocket(fd int) error {
 		return fmt.Errorf("set PACKET_VNET_HDR: %w", err)
 	}
 	// The filter drops those too; this, since Linux 4.20, saves it the work.
-	unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1) //nolint:errcheck // see above
+	unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1) // see above
 	for force, plain := range map[int]int{unix.SO_SNDBUFFORCE: unix.SO_SNDBUF, unix.SO_RCVBUFFORCE: unix.SO_RCVBUF} {
 		if unix.SetsockoptInt(fd, unix.SOL_SOCKET, force, packetBuffer) == nil {
 			continue

@@ -8,9 +8,10 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/pvdstack/pvdstack/tun"
 	"github.com/pvdstack/pvdstack/tun/tuntest"
-	"golang.org/x/sys/unix"
 )
 
 func openPacket(t *testing.T, ns *tuntest.NS, c tun.PacketConfig) tun.Link {

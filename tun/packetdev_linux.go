@@ -59,7 +59,7 @@ func (d *packetDevice) state() (Event, bool) {
 // forgetError takes away the socket's record that the interface went down, which the
 // next frame would be refused for, however long the interface is up again.
 func (d *packetDevice) forgetError() {
-	control(d.conn, func(fd int) error { //nolint:errcheck // after Close there is none
+	control(d.conn, func(fd int) error { // after Close there is none
 		_, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
 		return err
 	})
@@ -149,7 +149,7 @@ func (d *packetDevice) checkAddr(a netip.Addr) error {
 func (d *packetDevice) countOverrun() uint64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	control(d.conn, func(fd int) error { //nolint:errcheck // after Close the last count stands
+	control(d.conn, func(fd int) error { // after Close the last count stands
 		s, err := unix.GetsockoptTpacketStats(fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
 		if err == nil {
 			d.overrun += uint64(s.Drops)

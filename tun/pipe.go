@@ -196,6 +196,7 @@ func (o Offload) accepts(m Meta) bool {
 		return o&OffloadTCP6 != 0
 	case GSOUDP:
 		return o&OffloadUDP != 0
+	default:
+		return false
 	}
-	return false
 }

@@ -67,7 +67,7 @@ func TestPendingUntilReceiverReturns(t *testing.T) {
 		if got := tun.Pending(b); got != 1 {
 			t.Errorf("%d pending while the receiver has the frame, want 1", got)
 		}
-		go b.Recv([][]byte{make([]byte, 9)}, &m) //nolint:errcheck // ended by Close
+		go b.Recv([][]byte{make([]byte, 9)}, &m) // ended by Close
 		synctest.Wait()
 		if got := tun.Pending(b); got != 0 {
 			t.Errorf("%d pending while the receiver waits, want 0", got)

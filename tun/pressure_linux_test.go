@@ -9,9 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/pvdstack/pvdstack/tun"
 	"github.com/pvdstack/pvdstack/tun/tuntest"
-	"golang.org/x/sys/unix"
 )
 
 // slowPair returns two AF_PACKET links on a cable on which a sends at a rate (tc(8)) with

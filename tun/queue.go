@@ -1,6 +1,7 @@
 package tun
 
 import (
+	"errors"
 	"sync"
 	"time"
 )
@@ -129,7 +130,7 @@ func (q *frameQueue) wait(d time.Duration, cancel <-chan struct{}) bool {
 	var timeout <-chan time.Time
 	for {
 		q.mu.Lock()
-		if err := q.acceptanceLocked(); err != ErrFull { //nolint:errorlint // never wrapped
+		if err := q.acceptanceLocked(); !errors.Is(err, ErrFull) {
 			q.mu.Unlock()
 			return err == nil
 		}

@@ -38,7 +38,7 @@ func openRTNL() (*rtnl, error) {
 		unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}),
 	)
 	if err != nil {
-		unix.Close(fd) //nolint:errcheck // err says more
+		unix.Close(fd) // err says more
 		return nil, fmt.Errorf("set up rtnetlink socket: %w", err)
 	}
 	return &rtnl{fd: fd, buf: make([]byte, rtnlReply)}, nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -74,7 +75,7 @@ func openTunDevice(kind uint16, name string, mtu int, wrap func(fd int) (*os.Fil
 	}
 	d := &tunDevice{kind: kind, mtu: mtu}
 	if d.name, err = attachTun(fd, kind, name); err != nil {
-		unix.Close(fd) //nolint:errcheck // err says more
+		unix.Close(fd) // err says more
 		return nil, err
 	}
 	file, closer, err := wrap(fd)
@@ -98,7 +99,7 @@ func openTunDevice(kind uint16, name string, mtu int, wrap func(fd int) (*os.Fil
 	}
 	offload, err := d.setUp()
 	if err != nil {
-		watch.close() //nolint:errcheck // err says more
+		watch.close() // err says more
 		return nil, err
 	}
 	return newFDLink(fdConfig{
@@ -214,7 +215,7 @@ func (d *tunDevice) revive() error {
 		}
 		// Who polls a device that is not up is woken when it comes up: the runtime's
 		// poller, which after the deletion waits for nothing else than to be woken.
-		unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, 0) //nolint:errcheck // see noPollerRetry
+		unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, 0) // see noPollerRetry
 		return nil
 	})
 	if err == nil {
@@ -233,8 +234,8 @@ func (c *closers) add(f func() error) { *c = append(*c, f) }
 
 func (c *closers) all() error {
 	var errs []error
-	for i := len(*c) - 1; i >= 0; i-- {
-		errs = append(errs, (*c)[i]())
+	for _, f := range slices.Backward(*c) {
+		errs = append(errs, f())
 	}
 	*c = nil
 	return errors.Join(errs...)
@@ -243,6 +244,6 @@ func (c *closers) all() error {
 // unlessOK is deferred: it undoes all if the function returns an error.
 func (c *closers) unlessOK(err *error) {
 	if *err != nil {
-		c.all() //nolint:errcheck // *err says more
+		c.all() // *err says more
 	}
 }

@@ -14,9 +14,10 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/pvdstack/pvdstack/tun"
 	"github.com/pvdstack/pvdstack/tun/tuntest"
-	"golang.org/x/sys/unix"
 )
 
 const patience = 10 * time.Second
@@ -135,7 +136,7 @@ func bulk(t *testing.T, from, to *tuntest.NS, addr string) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	s.SetDeadline(time.Now().Add(3 * patience)) //nolint:errcheck // ReadAll would say
+	s.SetDeadline(time.Now().Add(3 * patience)) // ReadAll would say
 	got, err := io.ReadAll(s)
 	if err := errors.Join(err, <-sent); err != nil {
 		t.Fatalf("after %d octets: %v", len(got), err)
@@ -250,8 +251,13 @@ func TestOpenTUNNames(t *testing.T) {
 		t.Errorf("transmit queue is not %d: %s", tun.TxQueueLen, got)
 	}
 	for _, c := range []tun.TUNConfig{
-		{Name: "sixteen-octets-1"}, {Name: "a/b"}, {Name: "."}, {MTU: 67}, {MTU: 65536},
-		{Name: "pvd0"}, {Name: "lo"}, // in use, and of another kind
+		{Name: "sixteen-octets-1"},
+		{Name: "a/b"},
+		{Name: "."},
+		{MTU: 67},
+		{MTU: 65536},
+		{Name: "pvd0"},
+		{Name: "lo"}, // in use, and of another kind
 	} {
 		ns.Do(func() {
 			fds := countFDs(t)

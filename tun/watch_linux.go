@@ -27,12 +27,12 @@ func openLinkWatch() (*linkWatch, error) {
 		return nil, fmt.Errorf("open rtnetlink socket: %w", err)
 	}
 	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: unix.RTMGRP_LINK}); err != nil {
-		unix.Close(fd) //nolint:errcheck // err says more
+		unix.Close(fd) // err says more
 		return nil, fmt.Errorf("watch interfaces: %w", err)
 	}
 	w := &linkWatch{file: os.NewFile(uintptr(fd), "rtnetlink")}
 	if w.conn, err = w.file.SyscallConn(); err != nil {
-		w.file.Close() //nolint:errcheck // err says more
+		w.file.Close() // err says more
 		return nil, fmt.Errorf("watch interfaces: %w", err)
 	}
 	w.drain = func(fd uintptr) bool {

@@ -6,9 +6,10 @@ import (
 	"sync"
 	"testing"
 
+	wgtun "golang.zx2c4.com/wireguard/tun"
+
 	"github.com/pvdstack/pvdstack/tun"
 	"github.com/pvdstack/pvdstack/tun/tuntest"
-	wgtun "golang.zx2c4.com/wireguard/tun"
 )
 
 // wgDevice is a device as wireguard/tun has them on other systems, in memory. It reads

@@ -22,7 +22,7 @@ func CheckLeaks(t testing.TB) {
 		for runtime.NumGoroutine() > goroutines || openFDs() > fds {
 			if time.Now().After(deadline) {
 				var stacks strings.Builder
-				pprof.Lookup("goroutine").WriteTo(&stacks, 1) //nolint:errcheck // a Builder takes all
+				pprof.Lookup("goroutine").WriteTo(&stacks, 1) // a Builder takes all
 				t.Errorf("left behind: goroutines %d, were %d; descriptors %d, were %d\n%s",
 					runtime.NumGoroutine(), goroutines, openFDs(), fds, &stacks)
 				return

@@ -37,7 +37,7 @@ func NewNS(t testing.TB) *NS {
 		t.Skip("needs root: makes network namespaces")
 	}
 	var id [4]byte
-	rand.Read(id[:]) //nolint:errcheck // never fails
+	rand.Read(id[:]) // never fails
 	ns := &NS{Name: "pvdtest-" + hex.EncodeToString(id[:]), t: t}
 	run(t, exec.CommandContext(t.Context(), "ip", "netns", "add", ns.Name))
 	t.Cleanup(func() {
@@ -50,7 +50,7 @@ func NewNS(t testing.TB) *NS {
 		t.Fatalf("tuntest: open namespace %s: %v", ns.Name, err)
 	}
 	ns.fd = fd
-	t.Cleanup(func() { unix.Close(fd) }) //nolint:errcheck // read only
+	t.Cleanup(func() { unix.Close(fd) }) // read only
 
 	ns.IP("link", "set", "lo", "up")
 	for _, dev := range []string{"all", "default"} {
@@ -91,7 +91,7 @@ func (ns *NS) Do(f func()) {
 		runtime.UnlockOSThread()
 		ns.t.Fatalf("tuntest: open this thread's namespace: %v", err)
 	}
-	defer unix.Close(old) //nolint:errcheck // read only
+	defer unix.Close(old) // read only
 	if err := unix.Setns(ns.fd, unix.CLONE_NEWNET); err != nil {
 		runtime.UnlockOSThread()
 		ns.t.Fatalf("tuntest: enter namespace %s: %v", ns.Name, err)

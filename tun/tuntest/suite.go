@@ -127,7 +127,7 @@ func (e *end) receiver() *receiver {
 // next returns the next frame of the suite, and its Meta.
 func (r *receiver) next() ([]byte, tun.Meta, error) {
 	// Recv has no deadline: a link that loses a frame is closed, so that Recv returns.
-	watchdog := time.AfterFunc(patience, func() { r.e.Close() }) //nolint:errcheck // the test fails anyway
+	watchdog := time.AfterFunc(patience, func() { r.e.Close() }) // the test fails anyway
 	defer watchdog.Stop()
 	for {
 		m := tun.Meta{HdrLen: 0xdead, GSO: tun.GSOUDP} // has to be overwritten
@@ -333,7 +333,7 @@ func testClose(t *testing.T, p Pair, a, b *end) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		for range a.Events() { //nolint:revive // to its end
+		for range a.Events() { // to its end
 		}
 	}()
 	within(t, ended, "the end of Events")
