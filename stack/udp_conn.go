@@ -48,6 +48,11 @@ func (d *domain) newUDP(network string, proto tcpip.NetworkProtocolNumber) (*UDP
 	if terr != nil {
 		return nil, stackError("socket", terr)
 	}
+	// gVisor would forbid routers to fragment, but does not heed what they answer.
+	if terr := ep.SetSockOptInt(tcpip.MTUDiscoverOption, int(tcpip.PMTUDiscoveryDont)); terr != nil {
+		ep.Close()
+		return nil, stackError("setsockopt", terr)
+	}
 	c := &UDPConn{}
 	c.init(d, network, ep, wq)
 	return c, nil
