@@ -21,7 +21,8 @@ type PacketConfig struct {
 // socket (packet(7)) which moves 64 KB segments unsplit both ways (virtio_net_hdr).
 // It needs Linux and CAP_NET_RAW; on other systems the error wraps
 // errors.ErrUnsupported. The interface is that of the calling thread's network
-// namespace, is not brought up, and is left as it was by Close.
+// namespace, is not brought up (if it is down, the first Event says so), and is left as
+// it was by Close.
 //
 // The link is a [Station]: it receives frames to addresses added, and multicast and
 // broadcast while there is one. Frames to others' addresses may arrive as well. What the
