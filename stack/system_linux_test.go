@@ -38,11 +38,18 @@ type rig struct {
 	watches map[string]*watch
 }
 
-// newRig returns a host without links. When the test has ended and the host is closed,
-// every frame that left by any link is judged.
+// newRig returns a host without links, which is the first thing that the test makes. When
+// the test has ended and the host is closed, every frame that left by any link is judged,
+// and nothing of it all may be left.
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	tuntest.CheckLeaks(t)
+	return anotherRig(t)
+}
+
+// anotherRig returns one more host.
+func anotherRig(t *testing.T) *rig {
+	t.Helper()
 	r := &rig{t: t, watches: make(map[string]*watch)}
 	t.Cleanup(func() {
 		for _, w := range r.watches {

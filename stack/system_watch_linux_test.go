@@ -140,6 +140,13 @@ func (w *watch) countIn(flows map[flow]int, match func(flow) bool) int {
 	return n
 }
 
+// lengths returns the length of the longest frame that has left, and that has arrived.
+func (w *watch) lengths() (sent, heard int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.longest, w.longestHeard
+}
+
 // stationOf returns the hardware address that frames with a source have.
 func (w *watch) stationOf(src netip.Addr) (mac [6]byte) {
 	w.count(func(f flow) bool {
