@@ -39,7 +39,9 @@ func newBareConn(ep tcpip.Endpoint, wq *waiter.Queue) *bareConn {
 	c.out, c.outC = waiter.NewChannelEntry(waiter.WritableEvents | waiter.EventHUp | waiter.EventErr)
 	wq.EventRegister(&c.in)
 	wq.EventRegister(&c.out)
+	// As package net does, and our host.
 	ep.SocketOptions().SetDelayOption(false)
+	ep.SocketOptions().SetKeepAlive(true)
 	return c
 }
 
