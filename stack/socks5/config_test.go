@@ -7,7 +7,6 @@ import (
 	"reflect"
 	"strings"
 	"testing"
-
 )
 
 // Whoever adds a field to Config has to say here what its zero value becomes.
