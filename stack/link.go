@@ -68,7 +68,7 @@ func (l *hostLink) watch() {
 		if l.up.Swap(e.Up) != e.Up {
 			l.log.Info("link changed", "op", "link", "up", e.Up, "err", e.Err)
 		}
-		l.host.linkChanged(l)
+		l.host.linkChanged(l, e.Up)
 	}
 }
 

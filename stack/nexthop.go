@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
 	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
 )
 
@@ -57,6 +59,30 @@ func (p *port) neighborRemoved(e gstack.NeighborEntry) {
 	p.hops.mu.Lock()
 	defer p.hops.mu.Unlock()
 	delete(p.hops.ready, fromAddr(e.Addr))
+}
+
+// forgetNeighbors forgets what was found out about stations on the link, after it was down:
+// others may be on it now, or the same ones with other hardware addresses. Otherwise it
+// would take half a minute until a sender doubts what it knows.
+func (p *port) forgetNeighbors() {
+	if p.mac == nil {
+		return
+	}
+	for _, proto := range []tcpip.NetworkProtocolNumber{ipv4.ProtocolNumber, ipv6.ProtocolNumber} {
+		neighbors, err := p.domain.stk.Neighbors(p.nic, proto)
+		if err != nil {
+			continue // the NIC is on its way out
+		}
+		for _, n := range neighbors {
+			// Those that are just being asked for have not answered yet.
+			if n.State != gstack.Static && n.State != gstack.Incomplete {
+				p.domain.stk.RemoveNeighbor(p.nic, proto, n.Addr) // gone already is as good
+			}
+		}
+	}
+	p.hops.mu.Lock()
+	defer p.hops.mu.Unlock()
+	clear(p.hops.failed)
 }
 
 func (p *port) noteFailureLocked(hop netip.Addr) {

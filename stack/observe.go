@@ -86,14 +86,18 @@ func (d *domain) forgetAddressState(a localAddr) {
 	delete(d.addrStates, a)
 }
 
-// linkChanged follows a change of a link's state or MTU.
-func (h *Host) linkChanged(l *hostLink) {
+// linkChanged follows a change of a link's state or MTU. An event that says that the link
+// is up may stand for several, of which the link was down at one.
+func (h *Host) linkChanged(l *hostLink, up bool) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	for _, d := range h.domains {
 		for _, p := range *d.nics.Load() {
 			if p.link == l {
 				p.followMTU()
+				if up {
+					p.forgetNeighbors()
+				}
 				d.host.registry.Refresh(d.ref)
 			}
 		}
