@@ -140,15 +140,6 @@ func (d *quicDialer) Close() error {
 	return errors.Join(d.transport.Close(), d.transport.Conn.Close())
 }
 
-// newHTTP3Transport returns a transport for requests in the dialer's PvD. The caller
-// closes it before the dialer.
-func newHTTP3Transport(d *quicDialer) *http3.Transport {
-	return &http3.Transport{
-		Dial:            d.Dial,
-		TLSClientConfig: &tls.Config{ClientSessionCache: tls.NewLRUClientSessionCache(0)},
-	}
-}
-
 // A quicListener waits for QUIC connections.
 type quicListener struct {
 	*quic.EarlyListener
@@ -181,4 +172,13 @@ func listenQUIC(ctx context.Context, n pvd.Listener, address string, tc *tls.Con
 // Close ends the connections and closes their socket.
 func (l *quicListener) Close() error {
 	return errors.Join(l.EarlyListener.Close(), l.transport.Close(), l.transport.Conn.Close())
+}
+
+// newHTTP3Transport returns a transport for requests in the dialer's PvD. The caller
+// closes it before the dialer.
+func newHTTP3Transport(d *quicDialer) *http3.Transport {
+	return &http3.Transport{
+		Dial:            d.Dial,
+		TLSClientConfig: &tls.Config{ClientSessionCache: tls.NewLRUClientSessionCache(0)},
+	}
 }
