@@ -201,7 +201,7 @@ func TestGRPCGone(t *testing.T) {
 		}
 		streams[name] = s
 	}
-	w.remove(t, "corp")
+	w.removeCorp(t)
 	gone := func(what string, err error) {
 		t.Helper()
 		// A status has a code and a text, and wraps nothing.

@@ -175,7 +175,7 @@ func TestHTTP3Gone(t *testing.T) {
 	}
 	go func() { failed <- get() }()
 	<-began
-	w.remove(t, "corp")
+	w.removeCorp(t)
 	if err := <-failed; !errors.Is(err, pvd.ErrNoPvD) {
 		t.Error("under way:", err)
 	}

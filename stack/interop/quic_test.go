@@ -129,7 +129,7 @@ func TestQUICGone(t *testing.T) {
 	if _, err := s.Write([]byte("x")); err != nil {
 		t.Fatal(err)
 	}
-	w.remove(t, "corp")
+	w.removeCorp(t)
 	if _, err := s.Read(make([]byte, 1)); !errors.Is(err, pvd.ErrNoPvD) {
 		t.Error("reading:", err)
 	}

@@ -73,7 +73,7 @@ func TestSSHGone(t *testing.T) {
 	defer client.Close()
 	ended := make(chan error, 1)
 	go func() { ended <- client.Wait() }()
-	w.remove(t, "corp")
+	w.removeCorp(t)
 	if err := <-ended; !errors.Is(err, pvd.ErrNoPvD) {
 		t.Error("the connection ended with", err)
 	}

@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
-	"log"
 	"net"
 	"net/http"
 	"sync"
@@ -49,7 +48,6 @@ func TestGetPage(t *testing.T) {
 func TestServeHTTP(t *testing.T) {
 	w := newWorld(t)
 	srv := &http.Server{
-		ErrorLog: log.New(t.Output(), "", 0),
 		Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 			fmt.Fprint(rw, pvd.FromContext(r.Context()))
 		}),

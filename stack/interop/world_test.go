@@ -66,10 +66,10 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// remove removes the host's PvD on a network.
-func (w *world) remove(t *testing.T, name string) {
+// removeCorp removes one of the host's PvDs.
+func (w *world) removeCorp(t *testing.T) {
 	t.Helper()
-	if err := w.host.Remove(t.Context(), w.refs[name]); err != nil {
+	if err := w.host.Remove(t.Context(), w.refs["corp"]); err != nil {
 		t.Fatal(err)
 	}
 }
