@@ -40,14 +40,23 @@ func (p *port) WritePackets(pkts gstack.PacketBufferList) (int, tcpip.Error) {
 	return pkts.Len(), nil
 }
 
-// write sends one packet, or queues it until its next hop is known. An error means that
-// the packet was dropped and counted.
+// write sends one packet. An error means that it, or a piece of it, was dropped and
+// counted.
 func (p *port) write(pkt *gstack.PacketBuffer) tcpip.Error {
 	f, why := p.inspect(pkt)
 	if why != sent {
 		p.stats.add(why)
 		return dropError(why)
 	}
+	if cut, err := p.fit(pkt, f); cut {
+		return err
+	}
+	return p.forward(pkt, f)
+}
+
+// forward sends a packet that may leave to where it has to go, or queues it until its
+// next hop is known.
+func (p *port) forward(pkt *gstack.PacketBuffer, f facts) tcpip.Error {
 	if p.mac == nil {
 		return p.send(pkt, "", f.urgent)
 	}

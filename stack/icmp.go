@@ -28,13 +28,8 @@ func (p *port) unreachable6(pkt *gstack.PacketBuffer) {
 	defer pkt.DecRef()
 	whole := pkt.ToView()
 	defer whole.Release()
-	ip := header.IPv6(whole.AsSlice())
-	if !ip.IsValid(len(ip)) {
-		return
-	}
-	m := header.ICMPv6(ip.Payload())
-	sum := header.PseudoHeaderChecksum(header.ICMPv6ProtocolNumber, ip.SourceAddress(), ip.DestinationAddress(), uint16(len(m)))
-	if checksum.Checksum(m, sum) != 0xffff {
+	m, ok := validICMPv6(whole.AsSlice())
+	if !ok {
 		return
 	}
 	quoted := gstack.NewPacketBuffer(gstack.PacketBufferOptions{
@@ -43,4 +38,16 @@ func (p *port) unreachable6(pkt *gstack.PacketBuffer) {
 	defer quoted.DecRef()
 	quoted.NetworkProtocolNumber = ipv6.ProtocolNumber
 	p.unreachable(quoted)
+}
+
+// validICMPv6 returns the ICMPv6 message of a packet that has nothing before it, if its
+// checksum is right.
+func validICMPv6(packet []byte) (header.ICMPv6, bool) {
+	ip := header.IPv6(packet)
+	if !ip.IsValid(len(ip)) {
+		return nil, false
+	}
+	m := header.ICMPv6(ip.Payload())
+	sum := header.PseudoHeaderChecksum(header.ICMPv6ProtocolNumber, ip.SourceAddress(), ip.DestinationAddress(), uint16(len(m)))
+	return m, checksum.Checksum(m, sum) == 0xffff
 }

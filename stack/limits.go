@@ -38,6 +38,14 @@ const (
 	// PvDs with equal addresses apart.
 	maxLearnedMACs = 1024
 
+	// maxPaths is how many paths with an MTU of their own a port remembers. Beyond them,
+	// datagrams to further destinations are lost on narrow paths, as if nobody had said.
+	maxPaths = 1024
+
+	// pathLifetime is how long a path's MTU is remembered (RFC 8201 section 4: at least
+	// five minutes, ten by recommendation).
+	pathLifetime = 10 * time.Minute
+
 	// meetInterval is how often a link whose PvDs have to be told apart asks for their
 	// routers when strangers are heard.
 	meetInterval = time.Second

@@ -148,6 +148,11 @@ func (r *receiver) receive(n int) {
 			v.to.unreachable6(r.copied(n, v))
 			return
 		}
+		if isTooBig6(head[v.ip:], v.proto) {
+			told := r.copied(n, v)
+			v.to.narrowPath(told)
+			told.DecRef()
+		}
 		v.to.deliver(v.proto, r.packet(n, v), trusted)
 	case deliveredCopies:
 		for _, p := range v.group {

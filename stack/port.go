@@ -39,6 +39,7 @@ type port struct {
 	closeOnce sync.Once
 
 	hops  hopTable
+	paths pathTable
 	stats counters
 
 	captureID int // the port's interface in the host's capture
