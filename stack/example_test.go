@@ -39,7 +39,8 @@ func ExampleHost_In() {
 					http.Error(w, err.Error(), http.StatusInternalServerError)
 					return
 				}
-				fmt.Fprintf(w, "hello, %s at %s", info.ID(), r.RemoteAddr[:11])
+				from, _, _ := net.SplitHostPort(r.RemoteAddr)
+				fmt.Fprintf(w, "hello, %s at %s", info.ID(), from)
 			}),
 		}
 		go srv.Serve(l)
