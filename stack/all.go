@@ -3,10 +3,12 @@ package stack
 import (
 	"context"
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -32,10 +34,24 @@ type everywhere[T any] struct {
 	mu         sync.Mutex
 	members    map[*domain]*member[T]
 	ready      []*member[T]
-	writeUntil time.Time // of all members, those to come included
+	writeUntil time.Time // of all members, those to come included, as are the buffers' sizes
+	buffers    buffers
 	closed     bool
 	done       chan struct{} // closed with it
 	wake       chan struct{} // holds a token when ready has grown
+}
+
+// buffers are the sizes in octets that were asked for, 0 where none was.
+type buffers struct{ read, write int }
+
+// set gives a socket the sizes. One that is closed needs none.
+func (b buffers) set(s *socket) {
+	if b.read > 0 {
+		_ = s.SetReadBuffer(b.read)
+	}
+	if b.write > 0 {
+		_ = s.SetWriteBuffer(b.write)
+	}
 }
 
 // A member is the part of an everywhere that is in one PvD.
@@ -89,10 +105,12 @@ func (e *everywhere[T]) join(d *domain) error {
 		e.drop(m)
 		return nil
 	}
-	defer e.mu.Unlock()
 	e.members[d] = m
 	e.via(s).writeUntil.set(e.writeUntil)
 	e.queueLocked(m) // for what came before the entry was in its place
+	b := e.buffers
+	e.mu.Unlock()
+	b.set(e.via(s))
 	return nil
 }
 
@@ -180,6 +198,30 @@ func (e *everywhere[T]) setDeadline(t time.Time, read, write bool) error {
 		for _, m := range e.members {
 			e.via(m.socket).writeUntil.set(t)
 		}
+	}
+	return nil
+}
+
+// setBuffers sets those sizes that are not 0.
+func (e *everywhere[T]) setBuffers(b buffers) error {
+	if b.read < 0 || b.write < 0 {
+		return os.NewSyscallError("setsockopt", syscall.EINVAL)
+	}
+	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		return net.ErrClosed
+	}
+	if b.read > 0 {
+		e.buffers.read = b.read
+	}
+	if b.write > 0 {
+		e.buffers.write = b.write
+	}
+	members := slices.Collect(maps.Values(e.members))
+	e.mu.Unlock()
+	for _, m := range members {
+		b.set(e.via(m.socket))
 	}
 	return nil
 }

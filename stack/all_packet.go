@@ -121,3 +121,30 @@ func (c *AllPacketConn) setDeadline(t time.Time, read, write bool) error {
 	}
 	return nil
 }
+
+// SetReadBuffer sets the size in octets of the receive buffer in each PvD, those to come
+// included.
+func (c *AllPacketConn) SetReadBuffer(bytes int) error {
+	return c.setBuffers(buffers{read: atLeastOne(bytes)})
+}
+
+// SetWriteBuffer sets the size in octets of the send buffer in each PvD, those to come
+// included.
+func (c *AllPacketConn) SetWriteBuffer(bytes int) error {
+	return c.setBuffers(buffers{write: atLeastOne(bytes)})
+}
+
+// atLeastOne returns 1, which also becomes the least size that there is, for 0.
+func atLeastOne(bytes int) int {
+	if bytes == 0 {
+		return 1
+	}
+	return bytes
+}
+
+func (c *AllPacketConn) setBuffers(b buffers) error {
+	if err := c.all.setBuffers(b); err != nil {
+		return opError(opSet, c.network, nil, c.all.local, err)
+	}
+	return nil
+}

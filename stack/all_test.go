@@ -169,6 +169,55 @@ func TestAllPacketConn(t *testing.T) {
 	wantOpError(t, err)
 }
 
+// TestAllBuffers holds that the sizes of buffers are those of each PvD, also of one that
+// comes later.
+func TestAllBuffers(t *testing.T) {
+	s := newStar(t, 1)
+	pc, err := s.host.In(pvd.All).ListenPacket(t.Context(), "udp", ":1000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := pc.(*stack.AllPacketConn)
+	defer c.Close()
+	// received sends datagrams from each peer and returns how many can be read in the end.
+	const each = 200
+	received := func() (n int) {
+		t.Helper()
+		for _, peer := range s.peers {
+			client := mustListenPacket(t, peer, "udp", ":0")
+			for range each {
+				sendDatagram(t, client, string(noise(1000)), "192.168.1.2:1000")
+			}
+		}
+		for n < each*len(s.peers) {
+			_ = c.SetReadDeadline(time.Now().Add(time.Second))
+			if _, _, err := c.ReadFrom(make([]byte, 2000)); err != nil {
+				break
+			}
+			n++
+		}
+		return n
+	}
+	if err := errors.Join(c.SetReadBuffer(0), c.SetWriteBuffer(0)); err != nil {
+		t.Fatal(err)
+	}
+	s.grow(t)
+	if n := received(); n == 0 || n > each/2 {
+		t.Errorf("%d datagrams found room in the least buffers", n)
+	}
+	if err := errors.Join(c.SetReadBuffer(1<<20), c.SetWriteBuffer(1<<20)); err != nil {
+		t.Fatal(err)
+	}
+	s.grow(t)
+	if n := received(); n != each*len(s.peers) {
+		t.Errorf("%d datagrams found room in large buffers", n)
+	}
+	wantOpError(t, c.SetReadBuffer(-1), syscall.EINVAL)
+	wantOpError(t, c.SetWriteBuffer(-1), syscall.EINVAL)
+	_ = c.Close()
+	wantOpError(t, c.SetReadBuffer(1), net.ErrClosed)
+}
+
 // TestAllUnderChange accepts while PvDs come and go and others listen and stop.
 func TestAllUnderChange(t *testing.T) {
 	s := newStar(t, 1)
