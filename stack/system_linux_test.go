@@ -43,6 +43,9 @@ type rig struct {
 // and nothing of it all may be left.
 func newRig(t *testing.T) *rig {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("slow: waits for kernels and for addresses to be found unique")
+	}
 	tuntest.CheckLeaks(t)
 	return anotherRig(t)
 }
