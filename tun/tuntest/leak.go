@@ -16,6 +16,7 @@ const leakGrace = 3 * time.Second
 // it leaves goroutines or file descriptors. The test must not be parallel to others.
 func CheckLeaks(t testing.TB) {
 	t.Helper()
+	openPoller()
 	goroutines, fds := runtime.NumGoroutine(), openFDs()
 	t.Cleanup(func() {
 		deadline := time.Now().Add(leakGrace)
@@ -30,6 +31,15 @@ func CheckLeaks(t testing.TB) {
 			time.Sleep(5 * time.Millisecond)
 		}
 	})
+}
+
+// openPoller has the runtime open its poller, which takes descriptors with the first file
+// that can be waited for.
+func openPoller() {
+	if r, w, err := os.Pipe(); err == nil {
+		r.Close()
+		w.Close()
+	}
 }
 
 // openFDs counts this process's file descriptors, 0 where the system does not tell.
