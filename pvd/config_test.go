@@ -86,6 +86,9 @@ func TestValidate(t *testing.T) {
 		{"neighbour without MAC", func(c *pvd.Config) { c.Neighbors[0].MAC = nil }, "0 octets"},
 		{"neighbour with a group's MAC", func(c *pvd.Config) { c.Neighbors[0].MAC[0] = 1 }, "group"},
 		{"neighbour without address", func(c *pvd.Config) { c.Neighbors[0].Addr = netip.Addr{} }, "neighbors[0]"},
+		{"neighbour twice", func(c *pvd.Config) { c.Neighbors = append(c.Neighbors, c.Neighbors[0]) }, "neighbors[1]: 192.168.1.1 stands twice"},
+		{"neighbour with a zone", func(c *pvd.Config) { c.Neighbors[0].Addr = via("fe80::1%wan") }, "zone"},
+		{"neighbour in IPv6 form", func(c *pvd.Config) { c.Neighbors[0].Addr = via("::ffff:192.168.1.1") }, "write 192.168.1.1"},
 		{"too many neighbours", func(c *pvd.Config) { c.Neighbors = make([]pvd.Neighbor, pvd.MaxNeighbors+1) }, "neighbors: 4097"},
 		{"server without port", func(c *pvd.Config) { c.DNS.Servers[0] = netip.AddrPortFrom(via("192.168.1.53"), 0) }, "no port"},
 		{"server unspecified", func(c *pvd.Config) { c.DNS.Servers[0] = netip.MustParseAddrPort("0.0.0.0:53") }, "servers[0]"},
@@ -94,6 +97,9 @@ func TestValidate(t *testing.T) {
 		{"search", func(c *pvd.Config) { c.DNS.Search[0] = "a..b" }, "empty label"},
 		{"too many to search", func(c *pvd.Config) { c.DNS.Search = make([]string, pvd.MaxSearch+1) }, "search: 65"},
 		{"MTU below IPv6's", func(c *pvd.Config) { c.MTU = 1279 }, "mtu: 1279"},
+		{"MTU below IPv6's for a route", func(c *pvd.Config) {
+			c.MTU, c.Addresses = 1279, c.Addresses[:1]
+		}, "mtu: 1279"},
 		{"MTU above all", func(c *pvd.Config) { c.MTU = 65536 }, "mtu: 65536"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

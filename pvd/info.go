@@ -119,7 +119,7 @@ func (b *Builder) info(ref Ref, version uint64) *Info {
 	if name == "" {
 		name = ref.String()
 	}
-	return &Info{ref: ref, id: b.id, name: name, version: version, elems: b.elems}
+	return &Info{ref: ref, id: b.id, name: name, version: version, elems: maps.Clone(b.elems)}
 }
 
 // The elements that pvdstack itself knows.

@@ -133,8 +133,7 @@ func (r *Registry) Add(ctx context.Context, edit func(*Builder)) (Ref, error) {
 		if err := r.config.Apply(ctx, nil, next); err != nil {
 			return err
 		}
-		r.config.Observe(ref, b)
-		r.publish(ref, b.info(ref, 1))
+		r.observe(ref, b, 1)
 		return nil
 	})
 	if err != nil {
@@ -143,20 +142,21 @@ func (r *Registry) Add(ctx context.Context, edit func(*Builder)) (Ref, error) {
 	return ref, nil
 }
 
-// Update changes a PvD as edit says, which begins with what is.
+// Update changes a PvD as edit says, which begins with what is. Like Remove it follows
+// [SystemDefault].
 func (r *Registry) Update(ctx context.Context, ref Ref, edit func(*Builder)) error {
 	return r.do(ctx, func() error {
 		old, err := r.Info(ref)
 		if err != nil {
 			return err
 		}
+		ref := old.ref // not a reserved value
 		b := newBuilder(old)
 		edit(b)
 		if err := r.config.Apply(ctx, old, b.info(ref, old.version+1)); err != nil {
 			return err
 		}
-		r.config.Observe(ref, b)
-		r.publish(ref, b.info(ref, old.version+1))
+		r.observe(ref, b, old.version+1)
 		return nil
 	})
 }
@@ -169,7 +169,7 @@ func (r *Registry) Remove(ctx context.Context, ref Ref) error {
 			return err
 		}
 		// Nobody may find the PvD while it is being taken apart.
-		r.withdraw(ref)
+		r.withdraw(old.ref)
 		if err := r.config.Apply(ctx, old, nil); err != nil {
 			return fmt.Errorf("pvd: %v is removed, but not cleanly: %w", old.Name(), err)
 		}
@@ -203,13 +203,14 @@ func (r *Registry) observeStale() {
 		if err != nil {
 			continue // gone in the meantime
 		}
-		b := newBuilder(old)
-		r.config.Observe(ref, b)
-		r.publish(ref, b.info(ref, old.version+1))
+		r.observe(old.ref, newBuilder(old), old.version+1)
 	}
 }
 
-func (r *Registry) publish(ref Ref, i *Info) {
+// observe completes a description and publishes it.
+func (r *Registry) observe(ref Ref, b *Builder, version uint64) {
+	r.config.Observe(ref, b)
+	i := b.info(ref, version)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if _, ok := r.infos[ref]; !ok {

@@ -105,6 +105,19 @@ func TestInfoIsImmutable(t *testing.T) {
 	}
 }
 
+// What Apply was given stays as it was, though more is observed afterwards.
+func TestObservedInfoIsAnother(t *testing.T) {
+	var applied *pvd.Info
+	r := newRegistry(t, pvd.RegistryConfig{
+		Apply:   func(_ context.Context, _, next *pvd.Info) error { applied = next; return nil },
+		Observe: func(_ pvd.Ref, b *pvd.Builder) { pvd.MTU.Set(b, 1280) },
+	})
+	add(t, r, valid())
+	if mtu, _ := pvd.MTU.Get(applied); mtu != 1400 {
+		t.Errorf("MTU %d", mtu)
+	}
+}
+
 // A key that somebody else makes needs nothing from this package.
 func TestOwnKey(t *testing.T) {
 	metered := pvd.NewKey[bool]("metered", nil)
@@ -173,6 +186,32 @@ func TestDefault(t *testing.T) {
 	}
 	if r.Default() != a || !errors.Is(second(r.Info(pvd.SystemDefault)), pvd.ErrNoPvD) {
 		t.Error("something has taken the place of a default that is gone")
+	}
+}
+
+// What is asked of the system default is done to the PvD that it is.
+func TestChangesFollowTheDefault(t *testing.T) {
+	r := newRegistry(t, pvd.RegistryConfig{})
+	a := add(t, r, valid())
+	if err := r.SetDefault(a); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Update(t.Context(), pvd.SystemDefault, valid().Describe); err != nil {
+		t.Fatal(err)
+	}
+	r.Refresh(pvd.SystemDefault)
+	if err := r.Serialize(t.Context(), func() error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	info, err := r.Info(a)
+	if err != nil || info.Ref() != a || info.Version() < 2 || len(r.List()) != 1 {
+		t.Errorf("after changes: %v, %v, %v", info, r.List(), err)
+	}
+	if err := r.Remove(t.Context(), pvd.SystemDefault); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Info(a); !errors.Is(err, pvd.ErrNoPvD) || len(r.List()) != 0 {
+		t.Errorf("after the removal: %v, %v", r.List(), err)
 	}
 }
 

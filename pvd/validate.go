@@ -27,27 +27,44 @@ func (c Config) Validate() error {
 	}
 	bad("links", c.validateLinks())
 	bad("addresses", atMost(len(c.Addresses), MaxAddresses))
-	seen := make(map[Address]bool)
+	again := c.repeats()
 	for i, a := range c.Addresses {
 		where := fmt.Sprintf("addresses[%d]", i)
 		bad(where, c.validateAddress(a))
-		key := Address{netip.PrefixFrom(a.Prefix.Addr(), a.Prefix.Addr().BitLen()), c.LinkOf(a.Link)}
-		if seen[key] {
-			bad(where, fmt.Errorf("%v stands twice on link %q", a.Prefix.Addr(), key.Link))
-		}
-		seen[key] = true
+		bad(where, again(a.Prefix.Addr(), a.Link))
 	}
 	bad("routes", atMost(len(c.Routes), MaxRoutes))
 	for i, r := range c.Routes {
 		bad(fmt.Sprintf("routes[%d]", i), c.validateRoute(r))
 	}
 	bad("neighbors", atMost(len(c.Neighbors), MaxNeighbors))
+	again = c.repeats()
 	for i, n := range c.Neighbors {
-		bad(fmt.Sprintf("neighbors[%d]", i), c.validateNeighbor(n))
+		where := fmt.Sprintf("neighbors[%d]", i)
+		bad(where, c.validateNeighbor(n))
+		bad(where, again(n.Addr, n.Link))
 	}
 	bad("dns", c.validateDNS())
 	bad("mtu", c.validateMTU())
 	return errors.Join(errs...)
+}
+
+// repeats returns a function that reports an address that it has been given before on the
+// same link.
+func (c Config) repeats() func(a netip.Addr, link string) error {
+	type place struct {
+		addr netip.Addr
+		link string
+	}
+	seen := make(map[place]bool)
+	return func(a netip.Addr, link string) error {
+		at := place{a, c.LinkOf(link)}
+		if seen[at] {
+			return fmt.Errorf("%v stands twice on link %q", at.addr, at.link)
+		}
+		seen[at] = true
+		return nil
+	}
 }
 
 // LinkOf returns the link that a Link field in c means: itself or, if it is empty, the
@@ -200,6 +217,10 @@ func (c Config) validateNeighbor(n Neighbor) error {
 	switch {
 	case !n.Addr.IsValid() || n.Addr.IsUnspecified() || n.Addr.IsMulticast():
 		return fmt.Errorf("%v is not a neighbour's address", n.Addr)
+	case n.Addr.Zone() != "":
+		return fmt.Errorf("%v has a zone; its link is a field of its own", n.Addr)
+	case n.Addr.Is4In6():
+		return fmt.Errorf("%v is IPv4 in IPv6 form; write %v", n.Addr, n.Addr.Unmap())
 	case len(n.MAC) != 6:
 		return fmt.Errorf("mac: %d octets, Ethernet has 6", len(n.MAC))
 	case n.MAC[0]&1 != 0:
@@ -246,10 +267,9 @@ const (
 
 func (c Config) validateMTU() error {
 	low := minMTU4
-	for _, a := range c.Addresses {
-		if a.Prefix.Addr().Is6() {
-			low = minMTU6
-		}
+	if slices.ContainsFunc(c.Addresses, func(a Address) bool { return a.Prefix.Addr().Is6() }) ||
+		slices.ContainsFunc(c.Routes, func(r Route) bool { return r.To.Addr().Is6() }) {
+		low = minMTU6
 	}
 	if c.MTU != 0 && (c.MTU < low || c.MTU > maxMTU) {
 		return fmt.Errorf("%d is not between %d and %d", c.MTU, low, maxMTU)

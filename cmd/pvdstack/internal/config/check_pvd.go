@@ -63,7 +63,9 @@ func (p *pvdChecker) check() {
 		p.neighbor(&r.neighbors[i])
 	}
 	p.dns()
-	if r.mtu.set && p.out.MTU < minMTU6 && slices.ContainsFunc(p.own, func(n network) bool { return n.Addr().Is6() }) {
+	ipv6 := slices.ContainsFunc(p.own, func(n network) bool { return n.Addr().Is6() }) ||
+		slices.ContainsFunc(p.out.Routes, func(r pvd.Route) bool { return r.To.Addr().Is6() })
+	if r.mtu.set && p.out.MTU < minMTU6 && ipv6 {
 		p.add(r.mtu.at, "mtu is %d: want at least %d where there is IPv6", p.out.MTU, minMTU6)
 	}
 }
@@ -264,6 +266,9 @@ func (p *pvdChecker) neighbor(b *rawNeighbor) {
 		p.add(b.at, "link %q carries IP packets, which have no hardware addresses: leave the neighbor out", link)
 	}
 	n.Addr, _ = p.address(b.address, "neighbor")
+	if n.Addr.IsValid() && slices.ContainsFunc(p.out.Neighbors, func(o pvd.Neighbor) bool { return o.Addr == n.Addr && p.out.LinkOf(o.Link) == link }) {
+		p.add(b.at, "neighbor %s is here for the second time on link %q: leave one", n.Addr, link)
+	}
 	p.out.Neighbors = append(p.out.Neighbors, n)
 }
 

@@ -137,6 +137,7 @@ func TestFaults(t *testing.T) {
 		{"neighbor without mac", corpAddr, corpAddr + "\n    neighbors: [{address: 192.168.1.1}]", `c:8:17: the neighbor has no "mac": want one such as 02:00:00:00:00:01`},
 		{"neighbor without address", corpAddr, corpAddr + "\n    neighbors: [{mac: '02:00:00:00:00:01'}]", `c:8:17: the neighbor has no "address": want one such as 192.168.1.1`},
 		{"neighbor on a tun", homeAddr, homeAddr + "\n    neighbors: [{address: 10.0.0.1, mac: '02:00:00:00:00:01'}]", `c:11:17: link "tun" carries IP packets, which have no hardware addresses: leave the neighbor out`},
+		{"neighbor twice", corpAddr, corpAddr + "\n    neighbors: [{address: 192.168.1.1, mac: '02:00:00:00:00:01'}, {address: 192.168.1.1, mac: '02:00:00:00:00:02'}]", `c:8:67: neighbor 192.168.1.1 is here for the second time on link "lab": leave one`},
 		{"server", corpAddr, corpAddr + "\n    dns: {servers: [ns1]}", `c:8:21: "ns1" is no name server: want an address such as 192.168.1.53, 192.168.1.53:5353 or [2001:db8::53]:5353`},
 		{"server, bad port", corpAddr, corpAddr + "\n    dns: {servers: ['10.0.0.1:99999']}", `c:8:21: "10.0.0.1:99999" is no name server: want an address such as 192.168.1.53, 192.168.1.53:5353 or [2001:db8::53]:5353`},
 		{"server, port 0", corpAddr, corpAddr + "\n    dns: {servers: ['10.0.0.1:0']}", `c:8:21: name server "10.0.0.1:0" has port 0: want one from 1 to 65535`},
