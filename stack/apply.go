@@ -255,7 +255,7 @@ func (l *hostLink) tableWith(pp *portPlan, gone *port) (*linkTable, error) {
 // become makes the domain what is wanted. What goes, goes in this order: nothing new can
 // begin on it, nothing more is received for it, what stands on it ends, it is gone.
 func (d *domain) become(w *wanted) error {
-	old := d.plan.Load()
+	old, next := d.plan.Load(), newPlan(w)
 	leaving, arriving := d.difference(w)
 	if err := d.openPorts(w); err != nil {
 		return err
@@ -264,7 +264,7 @@ func (d *domain) become(w *wanted) error {
 		p.mtuLimit.Store(uint32(w.mtu))
 		p.followMTU()
 		// Until what goes has ended, its resets have to leave.
-		d.setEgress(p, append(slices.Clone(w.addrs), leaving...), old.fib)
+		d.setEgress(p, append(slices.Clone(w.addrs), leaving...), next.fib, old.fib)
 	}
 	for _, a := range leaving {
 		d.forgetAddressState(localAddr{a.Prefix.Addr(), a.Link})
@@ -274,7 +274,8 @@ func (d *domain) become(w *wanted) error {
 		d.addrStates[localAddr{a.Prefix.Addr(), a.Link}] = pvd.Tentative
 	}
 	d.addrMu.Unlock()
-	d.publishPlan(w)
+	d.plan.Store(next)
+	d.refreshPlan()
 	for l, t := range w.tables {
 		l.plans[w.plans[l].port] = w.plans[l]
 		l.table.Store(t)
@@ -289,8 +290,8 @@ func (d *domain) become(w *wanted) error {
 		return err
 	}
 	for _, p := range w.ports {
-		d.setNeighbors(p, w)
-		d.setEgress(p, w.addrs, d.plan.Load().fib)
+		d.setNeighbors(p, w, old)
+		d.setEgress(p, w.addrs, next.fib, nil)
 	}
 	d.setRoutes(w)
 	d.refreshPlan() // what needs no detection can be used at once
@@ -428,7 +429,7 @@ func (d *domain) addAddresses(arriving []pvd.AddressInfo) error {
 	return nil
 }
 
-func (d *domain) setNeighbors(p *port, w *wanted) {
+func (d *domain) setNeighbors(p *port, w *wanted, old *plan) {
 	if p.mac == nil {
 		return
 	}
@@ -440,7 +441,7 @@ func (d *domain) setNeighbors(p *port, w *wanted) {
 			d.log.Error("neighbour not set", "op", "neighbor", "link", n.Link, "addr", n.Addr, "err", err.String())
 		}
 	}
-	for _, n := range d.plan.Load().neighbors {
+	for _, n := range old.neighbors {
 		if n.Link == p.link.name && !slices.ContainsFunc(w.neighbors, func(m pvd.Neighbor) bool {
 			return m.Link == n.Link && m.Addr == n.Addr
 		}) {
@@ -449,8 +450,8 @@ func (d *domain) setNeighbors(p *port, w *wanted) {
 	}
 }
 
-func (d *domain) setEgress(p *port, addrs []pvd.AddressInfo, f *fib) {
-	e := &egress{own: make(map[netip.Addr]struct{}, len(addrs)), fib: f}
+func (d *domain) setEgress(p *port, addrs []pvd.AddressInfo, f, was *fib) {
+	e := &egress{own: make(map[netip.Addr]struct{}, len(addrs)), fib: f, was: was}
 	for _, a := range addrs {
 		if a.Link == p.link.name {
 			addr := a.Prefix.Addr()

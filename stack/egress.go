@@ -88,7 +88,8 @@ func (p *port) inspect(pkt *gstack.PacketBuffer) (facts, reason) {
 	h := pkt.NetworkHeader().Slice()
 	e := p.egress.Load()
 	var f facts
-	anonymous := false // the protocol allows an unspecified source
+	// Whether the protocol allows an unspecified source, and an unspecified destination.
+	anonymous, aimless := false, false
 	switch pkt.NetworkProtocolNumber {
 	case ipv4.ProtocolNumber:
 		if len(h) < header.IPv4MinimumSize {
@@ -110,14 +111,15 @@ func (p *port) inspect(pkt *gstack.PacketBuffer) (facts, reason) {
 			return f, dropBadSource
 		}
 		f.src, f.dst = addr4(a.ProtocolAddressSender()), addr4(a.ProtocolAddressTarget())
-		anonymous, f.urgent = true, true // an RFC 5227 probe has no sender
+		anonymous, f.urgent = true, true    // an RFC 5227 probe has no sender
+		aimless = a.Op() == header.ARPReply // so that the answer to one has no target
 	default:
 		return f, dropProtocol
 	}
 	if _, own := e.own[f.src]; !own && !(anonymous && f.src.IsUnspecified()) {
 		return f, dropBadSource
 	}
-	if f.dst.IsLoopback() || pvd.IsThisNetwork(f.dst) || f.dst.IsUnspecified() {
+	if neverLeaves(f.dst) && !(aimless && f.dst.IsUnspecified()) {
 		return f, dropBadDest
 	}
 	if p.mac == nil && !f.dst.IsMulticast() {
@@ -126,16 +128,31 @@ func (p *port) inspect(pkt *gstack.PacketBuffer) (facts, reason) {
 	return f, sent
 }
 
+// neverLeaves reports whether a destination is one that no packet on a link may have
+// (RFC 1122 section 3.2.1.3, RFC 4291 sections 2.5.2, 2.5.3 and 2.7.1).
+func neverLeaves(a netip.Addr) bool {
+	return a.IsLoopback() || pvd.IsThisNetwork(a) || a.IsUnspecified() || a.IsInterfaceLocalMulticast()
+}
+
 // inspectRoute judges a packet on an IP link, where what the far end does with it is
 // out of our hands.
 func (p *port) inspectRoute(e *egress, f facts) reason {
-	if _, ok := e.fib.next(p.link.name, f.src, f.dst); !ok && !needsLink(f.dst) {
+	if _, ok := e.next(p.link.name, f.src, f.dst); !ok && !needsLink(f.dst) {
 		return dropNoRoute
 	}
 	if p.link.table.Load().ownedByOther(f.dst, p) {
 		return dropOtherPvD
 	}
 	return sent
+}
+
+// next is fib.next, by the table that was before where the new one has no route.
+func (e *egress) next(link string, src, dst netip.Addr) (netip.Addr, bool) {
+	hop, ok := e.fib.next(link, src, dst)
+	if !ok && e.was != nil {
+		return e.was.next(link, src, dst)
+	}
+	return hop, ok
 }
 
 // mayWait reports whether the sender of a packet may wait for room on the link: it is an

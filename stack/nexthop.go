@@ -19,6 +19,7 @@ type hopTable struct {
 	ready   map[netip.Addr]tcpip.LinkAddress
 	waiting map[netip.Addr][]*gstack.PacketBuffer
 	failed  map[netip.Addr]time.Duration // when, by the host's clock
+	closed  bool                         // with the port: nothing waits any more
 }
 
 // lookup returns the hardware address of a reachable next hop.
@@ -85,13 +86,22 @@ func (p *port) forgetNeighbors() {
 	clear(p.hops.failed)
 }
 
+// noteFailureLocked remembers that a hop has not answered, in the place of the oldest such
+// memory if there are too many.
 func (p *port) noteFailureLocked(hop netip.Addr) {
 	t := &p.hops
 	if t.failed == nil {
 		t.failed = make(map[netip.Addr]time.Duration)
 	}
-	if len(t.failed) < maxFailedHops {
-		t.failed[hop] = p.domain.host.clock.Monotonic()
+	t.failed[hop] = p.domain.host.clock.Monotonic()
+	if len(t.failed) > maxFailedHops {
+		oldest := hop
+		for h, at := range t.failed {
+			if at < t.failed[oldest] {
+				oldest = h
+			}
+		}
+		delete(t.failed, oldest)
 	}
 }
 
@@ -113,16 +123,15 @@ func (p *port) hopless(hop netip.Addr) bool {
 // nextHop returns the next hop for a packet. Routers that have lately not answered are
 // passed over while another one leads there (RFC 4191 section 3.2).
 func (p *port) nextHop(src, dst netip.Addr) (netip.Addr, bool) {
-	f := p.egress.Load().fib
-	first, ok := f.next(p.link.name, src, dst)
-	if !ok {
-		// Link-local destinations need no route.
-		return dst, needsLink(dst)
+	if needsLink(dst) {
+		return dst, true
 	}
-	if first == dst || !p.hopless(first) {
-		return first, true
+	e := p.egress.Load()
+	first, ok := e.next(p.link.name, src, dst)
+	if !ok || first == dst || !p.hopless(first) {
+		return first, ok
 	}
-	for r := range f.routes(dst) {
+	for r := range e.fib.routes(dst) {
 		if r.link == p.link.name && r.serves(src) && !(r.via.IsValid() && p.hopless(r.via)) {
 			return r.hop(dst), true
 		}
@@ -166,8 +175,13 @@ func (p *port) resolve(hop, src netip.Addr, pkt *gstack.PacketBuffer) tcpip.Erro
 			answer = &gstack.LinkResolutionResult{Err: err}
 		}
 	}
-	if answer != nil {
+	switch {
+	case answer == nil:
+	case answer.Err == nil:
 		p.flush(hop, *answer)
+	default:
+		// To report it takes the lock of the endpoint, which may be the one that sends.
+		go p.flush(hop, *answer)
 	}
 	return nil
 }
@@ -179,7 +193,7 @@ func (p *port) enqueue(hop netip.Addr, pkt *gstack.PacketBuffer) (first, ok bool
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	q := t.waiting[hop]
-	if p.hurry.Load() || (q == nil && len(t.waiting) >= maxPendingHops) {
+	if t.closed || (q == nil && len(t.waiting) >= maxPendingHops) {
 		return false, false
 	}
 	if t.waiting == nil {
@@ -235,9 +249,10 @@ func (p *port) unreachable(pkt *gstack.PacketBuffer) {
 	}
 }
 
-// drop gives up everything that waits.
-func (t *hopTable) drop(p *port) {
+// close gives up everything that waits, and all that would.
+func (t *hopTable) close(p *port) {
 	t.mu.Lock()
+	t.closed = true
 	waiting := t.waiting
 	t.waiting = nil
 	t.mu.Unlock()

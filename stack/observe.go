@@ -17,17 +17,18 @@ func (h *Host) observe(ref pvd.Ref, b *pvd.Builder) {
 	had, _ := pvd.Addresses.Of(b)
 	var addrs []pvd.AddressInfo
 	for _, a := range had {
-		if _, lost := d.ports[a.Link]; !lost && !d.isAutomatic(a.Address) {
-			a.State = pvd.Down // its link is not there
+		if _, there := d.ports[a.Link]; !there && !d.isAutomatic(a.Address) {
+			a.State = pvd.Down
 			addrs = append(addrs, a)
 		}
 	}
 	pvd.Addresses.Set(b, append(slices.Clone(d.plan.Load().addrs), addrs...))
 }
 
-// publishPlan replaces the plan by what is wanted.
-func (d *domain) publishPlan(w *wanted) {
-	p := &plan{name: w.name, neighbors: w.neighbors, dns: w.dns}
+// newPlan makes the plan of what is wanted. The states of its addresses are to be
+// refreshed.
+func newPlan(w *wanted) *plan {
+	p := &plan{name: w.name, neighbors: w.neighbors, dns: w.dns, fib: newFIB(w.addrs, w.routes)}
 	for _, name := range w.links {
 		if port := w.ports[name]; port != nil {
 			p.links = append(p.links, planLink{name: name, nic: port.nic, port: port})
@@ -40,9 +41,7 @@ func (d *domain) publishPlan(w *wanted) {
 			p.addrs = append(p.addrs, a)
 		}
 	}
-	p.fib = newFIB(w.addrs, w.routes)
-	d.plan.Store(p)
-	d.refreshPlan()
+	return p
 }
 
 // refreshPlan brings the states of the plan's addresses up to date and wakes those who

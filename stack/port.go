@@ -50,6 +50,7 @@ type egress struct {
 	own        map[netip.Addr]struct{} // the PvD's addresses on this link, tentative ones included
 	has4, has6 bool                    // whether there are any of the family
 	fib        *fib
+	was        *fib // while the PvD changes: for what is on its way out; else nil
 }
 
 func newPort(d *domain, l *hostLink, nic tcpip.NICID, mac net.HardwareAddr) *port {
@@ -84,7 +85,7 @@ func (p *port) close() {
 	p.closeOnce.Do(func() {
 		p.hurry.Store(true)
 		close(p.closed)
-		p.hops.drop(p)
+		p.hops.close(p)
 	})
 }
 
