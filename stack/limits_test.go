@@ -18,15 +18,15 @@ import (
 	"github.com/pvdstack/pvdstack/tun"
 )
 
-// outgoing returns a packet as the stack hands it to a port.
-func outgoing(src, dst string, payload ...[]byte) *gstack.PacketBuffer {
+// outgoing returns a packet from 10.0.0.2 as the stack hands it to a port.
+func outgoing(dst string, payload ...[]byte) *gstack.PacketBuffer {
 	var b buffer.Buffer
 	for _, p := range payload {
 		_ = b.Append(buffer.NewViewWithData(p))
 	}
 	pkt := gstack.NewPacketBuffer(gstack.PacketBufferOptions{ReserveHeaderBytes: header.IPv4MinimumSize, Payload: b})
 	h := header.IPv4(pkt.NetworkHeader().Push(header.IPv4MinimumSize))
-	h.Encode(&header.IPv4Fields{TotalLength: uint16(pkt.Size()), TTL: 64, Protocol: 253, SrcAddr: toAddr(ip(src)), DstAddr: toAddr(ip(dst))})
+	h.Encode(&header.IPv4Fields{TotalLength: uint16(pkt.Size()), TTL: 64, Protocol: 253, SrcAddr: toAddr(ip("10.0.0.2")), DstAddr: toAddr(ip(dst))})
 	pkt.NetworkProtocolNumber = ipv4.ProtocolNumber
 	pkt.EgressRoute.RemoteLinkAddress = anchorMAC
 	return pkt
@@ -40,9 +40,8 @@ func (p *port) writeAndRelease(pkt *gstack.PacketBuffer) tcpip.Error {
 func (p *port) counted(r reason) uint64 { return p.stats[r].Load() }
 
 // lone is a port with a router that never answers.
-func lone(t *testing.T) (*wire, *port) {
-	w := newWire(t, tun.Ethernet)
-	return w, w.add(pvd.Config{
+func lone(t *testing.T) *port {
+	return newWire(t, tun.Ethernet).add(pvd.Config{
 		Name: "corp", Addresses: addresses("10.0.0.2/16"),
 		Routes: []pvd.Route{{To: prefix("0.0.0.0/0"), Via: ip("10.0.0.1")}},
 	})
@@ -51,9 +50,9 @@ func lone(t *testing.T) (*wire, *port) {
 // For one neighbour the latest maxHopQueue packets wait; for maxPendingHops neighbours at
 // once; and what nobody answers for is given up and counted.
 func TestPacketsWaitForNeighbors(t *testing.T) {
-	_, p := lone(t)
+	p := lone(t)
 	for range maxHopQueue + 5 {
-		if err := p.writeAndRelease(outgoing("10.0.0.2", "8.8.8.8")); err != nil {
+		if err := p.writeAndRelease(outgoing("8.8.8.8")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -61,7 +60,7 @@ func TestPacketsWaitForNeighbors(t *testing.T) {
 		t.Errorf("%d wait, %d dropped", n, p.counted(dropHopQueue))
 	}
 	for i := range maxPendingHops + 3 {
-		p.writeAndRelease(outgoing("10.0.0.2", fmt.Sprintf("10.0.1.%d", i)))
+		p.writeAndRelease(outgoing(fmt.Sprintf("10.0.1.%d", i)))
 	}
 	p.hops.mu.Lock()
 	n := len(p.hops.waiting)
@@ -188,7 +187,7 @@ func TestManyPieces(t *testing.T) {
 			pieces[i] = []byte{byte(i), byte(i >> 8)}
 			want = append(want, pieces[i]...)
 		}
-		if err := p.writeAndRelease(outgoing("10.0.0.2", "10.0.0.9", pieces...)); err != nil {
+		if err := p.writeAndRelease(outgoing("10.0.0.9", pieces...)); err != nil {
 			t.Fatal(err)
 		}
 		buf := make([]byte, 4096)
