@@ -87,7 +87,7 @@ func TestNeighborsGoWithUpdate(t *testing.T) {
 	if got, ok := p.hops.lookup(ip("10.0.0.1")); ok {
 		t.Errorf("it is still %v", got)
 	}
-	p.writeAndRelease(outgoing("10.0.0.2", "8.8.8.8"))
+	p.writeAndRelease(outgoing("8.8.8.8"))
 	if !w.hears(func(f []byte) bool {
 		a := header.ARP(f[tun.EthernetHeaderLen:])
 		return a.IsValid() && a.Op() == header.ARPRequest && addr4(a.ProtocolAddressTarget()) == ip("10.0.0.1")
@@ -105,7 +105,7 @@ func TestResetsReachStaleNeighbors(t *testing.T) {
 	w.send(ethFrame(router, allStations, arp.ProtocolNumber, arpPacket(header.ARPRequest, router, ip("10.0.0.1"), ip("10.0.0.2"))))
 	w.hears(func(f []byte) bool { return mac(f[0:6]) == router })
 	p.hurry.Store(true)
-	p.writeAndRelease(outgoing("10.0.0.2", "8.8.8.8"))
+	p.writeAndRelease(outgoing("8.8.8.8"))
 	if !w.hears(func(f []byte) bool {
 		return mac(f[0:6]) == router && f[12] == byte(ipv4.ProtocolNumber>>8) && addr4(f[tun.EthernetHeaderLen+16:]) == ip("8.8.8.8")
 	}) {
@@ -115,7 +115,7 @@ func TestResetsReachStaleNeighbors(t *testing.T) {
 
 // After many neighbours have not answered, a router that does not is still noticed.
 func TestFailuresAreForgottenOldestFirst(t *testing.T) {
-	_, p := lone(t)
+	p := lone(t)
 	p.hops.mu.Lock()
 	for i := range 3 * maxFailedHops {
 		p.noteFailureLocked(ip(fmt.Sprintf("10.0.%d.%d", 1+i/200, i%200)))
