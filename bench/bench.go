@@ -63,7 +63,7 @@ func measure(ctx context.Context, o options, out io.Writer) (err error) {
 // traffic compares the engines on each kind of link.
 func (b *bench) traffic(ctx context.Context) error {
 	for _, kind := range b.o.links {
-		lanes, err := b.bed.lanes(ctx, kind)
+		lanes, err := b.bed.lanes(ctx, kind, b.o.engines)
 		if err != nil {
 			return err
 		}
@@ -80,29 +80,29 @@ func (b *bench) traffic(ctx context.Context) error {
 // trafficGoals compares our host with the others.
 func (b *bench) trafficGoals(kind string, rec *record) {
 	for _, c := range rec.columns {
-		if c.extra {
-			continue
-		}
-		host, bare := rec.of(laneHost, c.name), rec.of(laneBare, c.name)
-		b.goals = append(b.goals, goal{
-			what: kind + ", " + c.name + ": pvdstack against bare", bound: 0.95,
-			figures: ratios(host, bare, c.less), control: ratios(rec.of(laneControl, c.name), bare, c.less),
-		})
-		against := func(row string, bound float64) {
-			if other := rec.of(row, c.name); other != nil {
-				b.goals = append(b.goals, goal{
-					what: kind + ", " + c.name + ": pvdstack against " + row, bound: bound,
-					figures: ratios(host, other, c.less),
-				})
-			}
-		}
+		bounds := map[string]float64{laneBare: 0.95}
 		switch {
+		case c.extra:
+			continue
 		case strings.HasPrefix(c.name, "up Gbit/s"):
-			against(laneWireguard, 3.5)
-			against(laneKernel, 0.3)
+			bounds[laneWireguard], bounds[laneKernel] = 3.5, 0.3
 		case strings.HasPrefix(c.name, "down Gbit/s"):
-			against(laneWireguard, 4)
-			against(laneKernel, 0.3)
+			bounds[laneWireguard], bounds[laneKernel] = 4, 0.3
+		}
+		host := rec.of(laneHost, c.name)
+		for _, row := range engineNames() {
+			other, bound := rec.of(row, c.name), bounds[row]
+			if host == nil || other == nil || bound == 0 {
+				continue
+			}
+			g := goal{
+				what: kind + ", " + c.name + ": pvdstack against " + row, bound: bound,
+				figures: ratios(host, other, c.less),
+			}
+			if row == laneBare {
+				g.control = ratios(rec.of(laneControl, c.name), other, c.less)
+			}
+			b.goals = append(b.goals, g)
 		}
 	}
 }

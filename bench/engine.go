@@ -38,10 +38,14 @@ type lane struct {
 const (
 	laneHost      = "pvdstack"
 	laneBare      = "bare gVisor"
-	laneControl   = "bare gVisor, again"
+	laneControl   = "bare gVisor again"
 	laneWireguard = "gVisor on wireguard/tun"
 	laneKernel    = "kernel"
 )
+
+func engineNames() []string {
+	return []string{laneHost, laneBare, laneControl, laneWireguard, laneKernel}
+}
 
 // An attachment is where an engine is attached to a link: its own address and the peer's.
 type attachment struct {

@@ -84,56 +84,42 @@ func (t *testbed) addressPeer(name string, a attachment) error {
 	)
 }
 
-// lanes makes every engine that works on a kind of link, each on a link of its own.
-func (t *testbed) lanes(ctx context.Context, kind string) (lanes []lane, err error) {
-	defer func() {
-		if err != nil {
-			closeLanes(lanes)
+// lanes makes the named engines that work on a kind of link, each on a link of its own.
+func (t *testbed) lanes(ctx context.Context, kind string, engines []string) (lanes []lane, err error) {
+	for _, name := range engines {
+		if name == laneWireguard && kind != linkTUN {
+			continue
 		}
-	}()
-	add := func(name string, e engine, a attachment) {
+		e, a, err := t.engine(ctx, kind, name)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("%s on %s: %w", name, kind, err), closeLanes(lanes))
+		}
 		lanes = append(lanes, lane{name, e, a.peer})
 	}
-	l, a, err := t.open(kind)
-	if err != nil {
-		return lanes, err
-	}
-	h, err := newHostEngine(ctx, l, a)
-	if err != nil {
-		return lanes, fmt.Errorf("%s on %s: %w", laneHost, kind, err)
-	}
-	add(laneHost, h, a)
-	for _, name := range []string{laneBare, laneControl} {
-		if l, a, err = t.open(kind); err != nil {
-			return lanes, err
-		}
-		e, err := newBareEngine(l, a)
-		if err != nil {
-			return lanes, fmt.Errorf("%s on %s: %w", name, kind, err)
-		}
-		add(name, e, a)
-	}
-	if kind == linkTUN {
-		w, a, err := t.openWireguard()
-		if err != nil {
-			return lanes, err
-		}
-		add(laneWireguard, w, a)
-	}
-	if a, err = t.openKernel(); err != nil {
-		return lanes, err
-	}
-	add(laneKernel, &kernelEngine{}, a)
 	return lanes, nil
 }
 
-// openKernel joins the two kernels.
-func (t *testbed) openKernel() (attachment, error) {
-	name, a := t.next()
-	return a, errors.Join(t.veth(name), t.addressPeer(name, a), ownNamespace.ip("addr add %v dev %s", a.prefix(), name))
+// engine makes an engine by its name.
+func (t *testbed) engine(ctx context.Context, kind, name string) (engine, attachment, error) {
+	switch name {
+	case laneWireguard:
+		return t.openWireguard()
+	case laneKernel:
+		return t.openKernel()
+	}
+	l, a, err := t.open(kind)
+	if err != nil {
+		return nil, a, err
+	}
+	if name == laneHost {
+		e, err := newHostEngine(ctx, l, a)
+		return e, a, err
+	}
+	e, err := newBareEngine(l, a)
+	return e, a, err
 }
 
-func (t *testbed) openWireguard() (*bareEngine, attachment, error) {
+func (t *testbed) openWireguard() (engine, attachment, error) {
 	name, a := t.next()
 	var dev wgtun.Device
 	err := t.peer.ns.do(func() (err error) {
@@ -141,13 +127,20 @@ func (t *testbed) openWireguard() (*bareEngine, attachment, error) {
 		return err
 	})
 	if err != nil {
-		return nil, a, fmt.Errorf("%s: %w", laneWireguard, err)
+		return nil, a, err
 	}
 	if err := errors.Join(t.addressPeer(name, a), t.peer.ns.ip("link set %s up", name)); err != nil {
 		return nil, a, errors.Join(err, dev.Close())
 	}
 	e, err := newWireguardEngine(dev, a, t.mtu)
 	return e, a, err
+}
+
+// openKernel joins the two kernels.
+func (t *testbed) openKernel() (engine, attachment, error) {
+	name, a := t.next()
+	err := errors.Join(t.veth(name), t.addressPeer(name, a), ownNamespace.ip("addr add %v dev %s", a.prefix(), name))
+	return &kernelEngine{}, a, err
 }
 
 func closeLanes(lanes []lane) (err error) {

@@ -69,6 +69,7 @@ type options struct {
 	warm    time.Duration // before it
 	mtu     int
 	links   []string
+	engines []string
 	streams []int
 	cells   []string
 	gogc    int
@@ -91,13 +92,14 @@ const (
 func parse(args []string) (options, error) {
 	o := options{instances: 300, pvds: 1000, routes: 10000}
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
-	f.IntVar(&o.rounds, "rounds", 9, "paired rounds")
-	f.DurationVar(&o.window, "window", 700*time.Millisecond, "length of one measurement of throughput; the others take half")
+	f.IntVar(&o.rounds, "rounds", 21, "paired rounds")
+	f.DurationVar(&o.window, "window", 300*time.Millisecond, "length of one measurement of throughput; the others take half")
 	f.IntVar(&o.mtu, "mtu", 1500, "MTU of all links, in octets, up to 65520")
 	f.IntVar(&o.gogc, "gogc", 400, "GOGC, the same for all")
 	f.StringVar(&o.profile, "profile", "", "`folder` to write a CPU profile of each measurement of traffic to")
 	f.BoolVar(&o.quick, "quick", false, "one round of 200 ms with small numbers: shows only that everything runs")
 	links := f.String("links", "tun,tap,packet", "kinds of links")
+	engines := f.String("engines", "", "names of engines, separated by commas; empty for all")
 	cells := f.String("cells", "traffic,cost,routes,crowd", "what to measure")
 	streams := f.String("streams", "1", "numbers of streams in measurements of throughput, such as 1,8")
 	if err := f.Parse(args); err != nil {
@@ -120,6 +122,12 @@ func parse(args []string) (options, error) {
 	}
 	if o.cells, err = list(*cells, cellTraffic, cellCost, cellRoutes, cellCrowd); err != nil {
 		return o, fmt.Errorf("cells: %w", err)
+	}
+	o.engines = engineNames()
+	if *engines != "" {
+		if o.engines, err = list(*engines, o.engines...); err != nil {
+			return o, fmt.Errorf("engines: %w", err)
+		}
 	}
 	for s := range strings.SplitSeq(*streams, ",") {
 		var n int

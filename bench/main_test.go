@@ -90,6 +90,19 @@ func TestSeries(t *testing.T) {
 	}
 }
 
+// The ranks are those of the tables of the sign test.
+func TestInterval(t *testing.T) {
+	for n, want := range map[int]string{5: "0 0 false", 6: "1 6 true", 9: "2 8 true", 21: "6 16 true", 30: "10 21 true"} {
+		var s series
+		for i := range n {
+			s = append(s, float64(i+1))
+		}
+		if got := fmt.Sprintln(s.interval()); got != want+"\n" {
+			t.Errorf("of %d rounds: %swant: %s", n, got, want)
+		}
+	}
+}
+
 // Above 1 is better, whether more is better or less.
 func TestRatios(t *testing.T) {
 	ours, other := series{2, 3, 4}, series{1, 2, 8}

@@ -125,6 +125,24 @@ func (s series) span() (low, high float64) {
 	return v[0], v[len(v)-1]
 }
 
+// interval returns the bounds between which the median of ever more rounds would lie, with
+// a probability of 95 % (from the ranks alone: whatever the distribution). With less than
+// 6 rounds there is none.
+func (s series) interval() (low, high float64, ok bool) {
+	v := s.valid()
+	n := len(v)
+	// tail is the probability that k figures or fewer of n lie below the median.
+	k, tail := -1, 0.0
+	for term := math.Pow(0.5, float64(n)); tail+term <= 0.025; k++ {
+		tail += term
+		term *= float64(n-k-1) / float64(k+2)
+	}
+	if k < 0 {
+		return 0, 0, false
+	}
+	return v[k], v[n-1-k], true
+}
+
 // ratios returns how much better a is than b in each round: above 1 it is better, whether
 // more is better or less.
 func ratios(a, b series, less bool) series {

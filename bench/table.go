@@ -72,10 +72,13 @@ func (g goal) met() bool {
 // writeGoals prints the goals, and whether they are met.
 func writeGoals(w io.Writer, goals []goal) {
 	fmt.Fprint(w, "\n## Goals\n\n")
-	writeRow(w, "what", "median (min–max)", "control", "goal", "")
-	writeRow(w, "---", "---:", "---:", "---:", "---")
+	writeRow(w, "what", "median (min–max)", "95 % interval", "control", "goal", "")
+	writeRow(w, "---", "---:", "---:", "---:", "---:", "---")
 	for _, g := range goals {
-		control, sign, verdict := "", "≥", "NOT MET"
+		interval, control, sign, verdict := "", "", "≥", "NOT MET"
+		if low, high, ok := g.figures.interval(); ok {
+			interval = figure(low) + "–" + figure(high)
+		}
 		if len(g.control) > 0 {
 			control = g.control.String()
 		}
@@ -85,6 +88,6 @@ func writeGoals(w io.Writer, goals []goal) {
 		if g.met() {
 			verdict = "met"
 		}
-		writeRow(w, g.what, g.figures.String(), control, fmt.Sprintf("%s %s", sign, figure(g.bound)), verdict)
+		writeRow(w, g.what, g.figures.String(), interval, control, fmt.Sprintf("%s %s", sign, figure(g.bound)), verdict)
 	}
 }
