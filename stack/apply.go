@@ -278,7 +278,7 @@ func (d *domain) become(w *wanted) error {
 	d.refreshPlan()
 	for l, t := range w.tables {
 		l.plans[w.plans[l].port] = w.plans[l]
-		l.table.Store(t)
+		l.install(t)
 	}
 	for name, p := range d.ports {
 		if w.ports[name] == nil {
@@ -370,7 +370,7 @@ func (d *domain) closePort(p *port) {
 	l := p.link
 	delete(l.plans, p)
 	if t, err := l.tableWith(nil, p); err == nil {
-		l.table.Store(t) // fewer PvDs never conflict
+		l.install(t) // fewer PvDs never conflict
 	}
 	l.quiesce()
 	p.hurry.Store(true)

@@ -92,8 +92,8 @@ func (t *linkTable) classifyARP(head []byte, v verdict, s station) verdict {
 	}
 	v.proto = arp.ProtocolNumber
 	sender, target := addr4(a.ProtocolAddressSender()), addr4(a.ProtocolAddressTarget())
-	if sender.IsLoopback() || target.IsLoopback() || sender.IsMulticast() {
-		return verdict{why: dropMartian}
+	if !possibleSource(sender) || target.IsLoopback() || a.HardwareAddressSender()[0]&1 != 0 {
+		return verdict{why: dropMartian} // RFC 1812 section 3.3.2: no station is a group
 	}
 	var concerned ports
 	switch {
@@ -137,16 +137,26 @@ func (t *linkTable) classifyIP(head []byte, v verdict, s station) verdict {
 		return verdict{why: dropMalformed}
 	}
 	switch {
-	case dst.IsLoopback(), pvd.IsThisNetwork(dst), dst.Is4In6():
+	case dst.IsLoopback(), pvd.IsThisNetwork(dst), dst.Is4In6(), dst.IsInterfaceLocalMulticast():
 		return verdict{why: dropLoopbackDst}
-	case src.IsLoopback(), src.IsMulticast(), src == limitedBroadcast, src.Is4In6(),
-		pvd.IsThisNetwork(src) && !src.IsUnspecified():
+	case !possibleSource(src), !s.ethernet && len(t.owners[src]) > 0:
 		return verdict{why: dropMartian}
 	}
-	if group := dst.IsMulticast() || dst == limitedBroadcast || t.broadcasts[dst] != nil; group {
+	if dst.IsMulticast() || dst == limitedBroadcast || t.isBroadcast(dst, v, s) {
 		return t.classifyGroup(h, v, s, src, dst)
 	}
 	return t.classifyUnicast(h, v, s, src, dst)
+}
+
+// possibleSource reports whether a packet on a link may come from a, or from nobody.
+func possibleSource(a netip.Addr) bool {
+	return a.IsUnspecified() || !a.IsLoopback() && !a.IsMulticast() && !a.Is4In6() && !pvd.IsThisNetwork(a) && a != limitedBroadcast
+}
+
+// isBroadcast reports whether dst is a directed broadcast address here. One PvD's may be
+// the address of another, whose prefix is another: then the station decides.
+func (t *linkTable) isBroadcast(dst netip.Addr, v verdict, s station) bool {
+	return t.broadcasts[dst] != nil && (v.cast != tcpip.PacketHost || len(t.ownersAt(dst, s.dst)) == 0)
 }
 
 // classifyUnicast gives a packet to the one PvD that has its destination here. Where
@@ -173,7 +183,7 @@ func (t *linkTable) classifyUnicast(h []byte, v verdict, s station, src, dst net
 		}
 	}
 	v.to = owners[0]
-	if v.to.owns(src) {
+	if s.ethernet && v.to.owns(src) {
 		return verdict{why: dropMartian} // our own address, from elsewhere
 	}
 	v.why = delivered

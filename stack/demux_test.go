@@ -234,7 +234,7 @@ func TestClassifyEqualAddresses(t *testing.T) {
 		}
 		checkApart(t, w, a, b, macA, macB, "192.168.1.1")
 		// A station that is both PvDs' router tells nothing any more.
-		w.link.table.Load().learn(b, ip("192.168.1.254"), macA)
+		w.link.learn(b, ip("192.168.1.254"), macA)
 		if v := w.classify(ethFrame(macA, a.macOf(), ipv4.ProtocolNumber, udpPacket(addrPort("8.8.8.8:1"), addrPort("192.168.1.2:2"), ""))); v.why != dropUnknownMAC {
 			t.Errorf("from a station of two PvDs: %v", v.why)
 		}

@@ -34,10 +34,6 @@ const (
 	// maxFailedHops is how many such routers a port remembers.
 	maxFailedHops = 64
 
-	// maxLearnedMACs bounds the table, on each link, of the hardware addresses that tell
-	// PvDs with equal addresses apart.
-	maxLearnedMACs = 1024
-
 	// maxPaths is how many paths with an MTU of their own a port remembers. Beyond them,
 	// datagrams to further destinations are lost on narrow paths, as if nobody had said.
 	maxPaths = 1024

@@ -226,17 +226,6 @@ func TestLongFramesArriveWhole(t *testing.T) {
 	}
 }
 
-func TestLearnedStationsAreBounded(t *testing.T) {
-	var l learnedMACs
-	p := &port{}
-	for i := range maxLearnedMACs + 10 {
-		l.note(mac{2, 0, 0, 0, byte(i >> 8), byte(i)}, p)
-	}
-	if len(l.m) != maxLearnedMACs {
-		t.Errorf("%d are remembered", len(l.m))
-	}
-}
-
 func TestLinksPerHostAreBounded(t *testing.T) {
 	h, err := New(Config{})
 	if err != nil {

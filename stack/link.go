@@ -29,7 +29,7 @@ type hostLink struct {
 	table   atomic.Pointer[linkTable]
 	learned learnedMACs
 	up      atomic.Bool
-	met     atomic.Int64 // when meetRouters last ran, by the host's clock
+	met     time.Duration // when meetStranger last did something, by the host's clock; the reader only
 	stats   counters
 
 	// reading is held shared while the reader deals with a frame. Whoever has replaced
@@ -38,14 +38,14 @@ type hostLink struct {
 
 	plans map[*port]*portPlan // what the table is made of; the registry's writer only
 
-	done sync.WaitGroup // the reader and the watcher, which end when the link is closed
+	done sync.WaitGroup // the reader and the watcher, which end when the link is closed, and meetRouters
 }
 
 func newHostLink(h *Host, name string, l tun.Link) *hostLink {
 	hl := &hostLink{name: name, host: h, link: l, log: h.log.With("link", name), plans: make(map[*port]*portPlan)}
 	hl.up.Store(true)
 	t, _ := newLinkTable(l.Layer(), nil, &hl.learned) // without ports nothing conflicts
-	hl.table.Store(t)
+	hl.install(t)
 	return hl
 }
 
@@ -94,22 +94,6 @@ func (l *hostLink) read() {
 	}
 }
 
-// meetRouters has the ports that are to be told apart look for their routers, at most
-// once in meetInterval. The stranger that was just heard may be one.
-func (l *hostLink) meetRouters() {
-	now := l.host.clock.Monotonic()
-	if last := l.met.Load(); last != 0 && now-time.Duration(last) < meetInterval {
-		return
-	}
-	l.met.Store(int64(max(now, 1)))
-	go func() {
-		t := l.table.Load()
-		for p := range t.apart {
-			p.meetRouters(t.routersOf(p))
-		}
-	}()
-}
-
 // A receiver is a link's reader with its memory. A frame's beginning goes to head, where
 // it is looked at, and the rest to body, which a large frame takes along.
 type receiver struct {
@@ -141,7 +125,7 @@ func (r *receiver) receive(n int) {
 	r.link.stats.add(v.why)
 	switch v.why {
 	case dropUnknownMAC:
-		r.link.meetRouters()
+		r.link.meetStranger()
 	case delivered:
 		r.record(v.to, n)
 		if isUnreachable6(head[v.ip:], v.proto) {

@@ -46,7 +46,7 @@ func (p *port) neighborChanged(e gstack.NeighborEntry) {
 		t.ready[hop] = e.LinkAddr
 		if e.State == gstack.Reachable {
 			delete(t.failed, hop)
-			p.link.table.Load().learn(p, hop, mac([]byte(e.LinkAddr)))
+			p.link.learn(p, hop, mac([]byte(e.LinkAddr)))
 		}
 	case gstack.Unreachable:
 		delete(t.ready, hop)
@@ -226,15 +226,6 @@ func (p *port) flush(hop netip.Addr, r gstack.LinkResolutionResult) {
 			p.unreachable(pkt)
 		}
 		pkt.DecRef()
-	}
-}
-
-// meetRouters asks for the hardware addresses of the port's routers, so that they are
-// known before they have anything to say.
-func (p *port) meetRouters(routers []netip.Addr) {
-	for _, r := range routers {
-		// The answer arrives at neighborChanged; failure is tried again by the next one.
-		_ = p.domain.stk.GetLinkAddress(p.nic, toAddr(r), tcpip.Address{}, protocolOf(r), func(gstack.LinkResolutionResult) {})
 	}
 }
 

@@ -39,7 +39,7 @@ func (d *domain) dismantle() error {
 		p.hurry.Store(true)
 		delete(p.link.plans, p)
 		if t, err := p.link.tableWith(nil, p); err == nil {
-			p.link.table.Store(t) // fewer PvDs never conflict
+			p.link.install(t) // fewer PvDs never conflict
 		}
 	}
 	for _, p := range nics {

@@ -2,11 +2,10 @@ package stack
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
-	"sync"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
@@ -139,12 +138,19 @@ func newLinkTable(layer tun.Layer, on []portPlan, learned *learnedMACs) (*linkTa
 			}
 		}
 	}
+	for b, of := range t.broadcasts {
+		for _, p := range t.owners[b] {
+			if layer == tun.IP && !of.has(p) {
+				return nil, fmt.Errorf("PvDs %s and %s on link %q: %v is an address of the one and the broadcast address of the other: %w",
+					p.domain.name(), of[0].domain.name(), p.link.name, b, errSameOnIP)
+			}
+		}
+	}
 	for p := range t.apart {
 		for _, m := range plans[p].stations {
 			t.known[m] = p
 		}
 	}
-	learned.retain(t)
 	return t, nil
 }
 
@@ -181,18 +187,17 @@ func (t *linkTable) tellApart(a netip.Addr, owners ports, plans map[*port]*portP
 	return nil
 }
 
-// An indistinctError says why two PvDs with an equal address can not be told apart.
-type indistinctError string
+// errSameOnIP says why two PvDs on an IP link can not be told apart.
+var errSameOnIP = errors.New("nothing in a packet on an IP link tells them apart")
 
-func (e indistinctError) Error() string { return string(e) }
-
+// distinct returns why two PvDs with an equal address can not be told apart.
 func (t *linkTable) distinct(a, b *portPlan) error {
 	if t.layer != tun.Ethernet {
-		return indistinctError("nothing in a packet on an IP link tells them apart")
+		return errSameOnIP
 	}
 	for _, m := range a.stations {
 		if slices.Contains(b.stations, m) {
-			return indistinctError(fmt.Sprintf("both have the neighbour %v", m))
+			return fmt.Errorf("both have the neighbour %v", m)
 		}
 	}
 	for _, pp := range []*portPlan{a, b} {
@@ -200,8 +205,8 @@ func (t *linkTable) distinct(a, b *portPlan) error {
 			continue
 		}
 		if !slices.ContainsFunc(pp.routers, func(r netip.Addr) bool { return len(t.routers[r]) == 1 }) {
-			return indistinctError(fmt.Sprintf("%s has neither a neighbour with a hardware address in its configuration nor a router of its own",
-				pp.port.domain.name()))
+			return fmt.Errorf("%s has neither a neighbour with a hardware address in its configuration nor a router of its own",
+				pp.port.domain.name())
 		}
 	}
 	return nil
@@ -225,51 +230,6 @@ func (t *linkTable) routersOf(p *port) []netip.Addr {
 		}
 	}
 	return as
-}
-
-// learn takes note of the hardware address with which a neighbour has answered p. If it
-// is a router that p alone has, its station is p's.
-func (t *linkTable) learn(p *port, a netip.Addr, m mac) {
-	if t.apart[p] && t.routerOf(a) == p {
-		t.learned.note(m, p)
-	}
-}
-
-// learnedMACs are the stations that have answered for a router. They outlive the tables.
-type learnedMACs struct {
-	mu sync.RWMutex
-	m  map[mac]*port // nil: more than one PvD's router, which tells nothing
-}
-
-func (l *learnedMACs) lookup(m mac) *port {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	return l.m[m]
-}
-
-func (l *learnedMACs) note(m mac, p *port) {
-	if l.lookup(m) == p {
-		return
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	had, ok := l.m[m]
-	switch {
-	case ok && had != p:
-		l.m[m] = nil
-	case !ok && len(l.m) < maxLearnedMACs:
-		if l.m == nil {
-			l.m = make(map[mac]*port)
-		}
-		l.m[m] = p
-	}
-}
-
-// retain forgets what was learned for ports that are no longer in t.
-func (l *learnedMACs) retain(t *linkTable) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	maps.DeleteFunc(l.m, func(_ mac, p *port) bool { return p != nil && !t.apart[p] })
 }
 
 // directedBroadcast returns the address of all stations on an IPv4 prefix
