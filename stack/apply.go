@@ -375,7 +375,9 @@ func (d *domain) closePort(p *port) {
 	l.quiesce()
 	p.hurry.Store(true)
 	d.endpoints.endAll(syscall.ENETDOWN, func(e ender) bool { return e.standsOn(p.nic, netip.Addr{}) })
-	d.abort(func(a tcpip.FullAddress, nic tcpip.NICID) bool { return nic == p.nic || d.isOn(p, fromAddr(a.Addr)) })
+	d.abort(func(a tcpip.FullAddress) bool {
+		return a.NIC == p.nic || p.owns(fromAddr(a.Addr)) && !d.has(fromAddr(a.Addr))
+	})
 	delete(d.ports, l.name)
 	if err := d.stk.RemoveNIC(p.nic); err != nil {
 		d.log.Error("NIC not removed", "op", "link", "link", l.name, "err", err.String())
@@ -390,7 +392,10 @@ func (d *domain) closePort(p *port) {
 	}
 }
 
-func (d *domain) isOn(p *port, a netip.Addr) bool { return a.IsValid() && p.owns(a) }
+// has reports whether a is one of the PvD's addresses, on whichever link.
+func (d *domain) has(a netip.Addr) bool {
+	return slices.ContainsFunc(d.plan.Load().addrs, func(have pvd.AddressInfo) bool { return have.Prefix.Addr() == a })
+}
 
 // removeAddresses takes addresses away, on links that stay.
 func (d *domain) removeAddresses(leaving []pvd.AddressInfo, w *wanted) {
@@ -402,9 +407,7 @@ func (d *domain) removeAddresses(leaving []pvd.AddressInfo, w *wanted) {
 		p.link.quiesce()
 		addr := a.Prefix.Addr()
 		d.endpoints.endAll(syscall.EADDRNOTAVAIL, func(e ender) bool { return e.standsOn(p.nic, addr) })
-		d.abort(func(fa tcpip.FullAddress, nic tcpip.NICID) bool {
-			return fa.Addr == toAddr(addr) && (nic == 0 || nic == p.nic)
-		})
+		d.abort(func(a tcpip.FullAddress) bool { return a.Addr == toAddr(addr) && (a.NIC == p.nic || !d.has(addr)) })
 		if err := d.stk.RemoveAddress(p.nic, toAddr(addr)); err != nil {
 			if _, gone := err.(*tcpip.ErrBadLocalAddress); !gone { // a duplicate has gone by itself
 				d.log.Error("address not removed", "op", "address", "link", a.Link, "addr", addr, "err", err.String())

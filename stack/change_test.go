@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/pvdstack/pvdstack/pvd"
+	"github.com/pvdstack/pvdstack/stack"
 	"github.com/pvdstack/pvdstack/tun"
 )
 
@@ -60,5 +61,61 @@ func TestUpdateHasNoGap(t *testing.T) {
 	}
 	if !called {
 		t.Error("the PvD has not left the link")
+	}
+}
+
+// An address that a PvD has on two links can go from one of them: connections over the
+// other live on.
+func TestAddressOnTwoLinks(t *testing.T) {
+	const both = "10.0.0.1/24"
+	for _, tt := range []struct {
+		name string
+		take func(h *stack.Host, ref pvd.Ref, c pvd.Config) error
+	}{
+		{"address", func(h *stack.Host, ref pvd.Ref, c pvd.Config) error {
+			c.Addresses = c.Addresses[1:]
+			return h.Update(t.Context(), ref, c)
+		}},
+		{"PvD's link", func(h *stack.Host, ref pvd.Ref, c pvd.Config) error {
+			c.Links, c.Addresses = c.Links[1:], c.Addresses[1:]
+			return h.Update(t.Context(), ref, c)
+		}},
+		{"link", func(h *stack.Host, _ pvd.Ref, _ pvd.Config) error { return h.RemoveLink("first") }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h, far := newHost(t), newHost(t)
+			pipe(t, "first", h, far)
+			pipe(t, "second", h, far)
+			c := config("first", both)
+			c.Links = append(c.Links, "second")
+			c.Addresses = append(c.Addresses, pvd.Address{Prefix: netip.MustParsePrefix(both), Link: "second"})
+			c.Routes = nil
+			n := add(t, h, c)
+			l := mustListen(t, n, "tcp", ":80")
+			ends := make(map[string][2]net.Conn)
+			for _, link := range c.Links {
+				peer := add(t, far, config(link, "10.0.0.2/24"))
+				client := mustDial(t, peer, "tcp", "10.0.0.1:80")
+				server, err := l.Accept()
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { _ = server.Close() })
+				ends[link] = [2]net.Conn{client, server}
+			}
+			if err := tt.take(h, n.PvD(), c); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := ends["first"][1].Write([]byte("x")); err == nil {
+				t.Error("what stood on the address that has gone goes on")
+			}
+			client, server := ends["second"][0], ends["second"][1]
+			if _, err := server.Write([]byte("x")); err != nil {
+				t.Fatalf("what stands on the other: %v", err)
+			}
+			if _, err := client.Read(make([]byte, 1)); err != nil {
+				t.Errorf("what stands on the other: %v", err)
+			}
+		})
 	}
 }

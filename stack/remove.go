@@ -46,7 +46,7 @@ func (d *domain) dismantle() error {
 		p.link.quiesce()
 	}
 	d.endpoints.endAll(pvd.ErrNoPvD, func(ender) bool { return true })
-	d.abort(func(tcpip.FullAddress, tcpip.NICID) bool { return true })
+	d.abort(func(tcpip.FullAddress) bool { return true })
 	err := d.destroy()
 	for _, p := range nics {
 		p.close()
@@ -78,10 +78,9 @@ func (d *domain) destroy() error {
 	}
 }
 
-// abort aborts the transport endpoints that match, those that no application has yet or
-// any more included, until there are none. match gets an endpoint's local address and
-// the NIC that it is bound to.
-func (d *domain) abort(match func(tcpip.FullAddress, tcpip.NICID) bool) {
+// abort aborts the transport endpoints whose local address matches, those that no
+// application has yet or any more included, until there are none.
+func (d *domain) abort(match func(tcpip.FullAddress) bool) {
 	end := time.Now().Add(abortWait)
 	for pause := 50 * time.Microsecond; ; pause = min(2*pause, 5*time.Millisecond) {
 		n := 0
@@ -92,7 +91,7 @@ func (d *domain) abort(match func(tcpip.FullAddress, tcpip.NICID) bool) {
 					continue
 				}
 				a, _ := ep.GetLocalAddress() // none yet: the zero address
-				if match(a, tcpip.NICID(ep.SocketOptions().GetBindToDevice())) {
+				if match(a) {
 					ep.Abort()
 					n++
 				}
