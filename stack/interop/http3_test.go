@@ -9,7 +9,6 @@ import (
 	"net/http/httptrace"
 	"testing"
 
-	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
 
 	"github.com/pvdstack/pvdstack/pvd"
@@ -61,7 +60,7 @@ func TestHTTP3(t *testing.T) {
 // runHTTP3 runs a server at port 443 of n until the test ends.
 func runHTTP3(t *testing.T, n *stack.Network, srv *http3.Server) {
 	t.Helper()
-	l, err := listenQUIC(t.Context(), n, ":443", http3.ConfigureTLSConfig(srv.TLSConfig), &quic.Config{Allow0RTT: true})
+	l, err := listenQUIC(t.Context(), n, ":443", http3.ConfigureTLSConfig(srv.TLSConfig), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -126,7 +126,7 @@ func (d *quicDialer) Dial(ctx context.Context, address string, tc *tls.Config, q
 	var failed []error
 	for _, a := range addrs {
 		to := net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, uint16(port)))
-		c, err := d.transport.DialEarly(ctx, to, tc, qc)
+		c, err := d.transport.Dial(ctx, to, tc, qc)
 		if err == nil {
 			return c, nil
 		}
