@@ -51,8 +51,8 @@ type op struct {
 	errc chan error
 }
 
-// ErrClosed reports an operation on a registry that has been closed.
-var ErrClosed = errors.New("pvd: registry closed")
+// ErrClosed reports an operation on a registry, or its host, that has been closed.
+var ErrClosed = errors.New("pvd: host closed")
 
 // NewRegistry returns a registry without PvDs, whose default is [Null]. Its goroutine
 // ends with Close.

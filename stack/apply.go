@@ -60,6 +60,9 @@ func (h *Host) reapply(link string) {
 
 // attach makes a new PvD's domain.
 func (h *Host) attach(info *pvd.Info) error {
+	if h.isClosed() {
+		return ErrClosed
+	}
 	d := &domain{
 		ref: info.Ref(), host: h, log: h.log.With("pvd", info.Name()),
 		gone:       make(chan struct{}),

@@ -81,7 +81,8 @@ type Stats struct {
 	// many there were: the sum of all others.
 	Links map[string]map[string]uint64
 
-	// PvDs holds, by PvD and link, what became of packets to be sent, by reason.
-	// Packets that wait for a neighbour to answer are in no counter yet.
+	// PvDs holds, by PvD and link, what became of packets to be sent, by reason. Of PvDs
+	// that have one name, the later ones have their Ref added to it. Packets that wait for a
+	// neighbour to answer are in no counter yet.
 	PvDs map[string]map[string]map[string]uint64
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 
@@ -83,7 +84,7 @@ func New(c Config) (*Host, error) {
 }
 
 // ErrClosed reports an operation on a host that has been closed.
-var ErrClosed = errors.New("stack: host is closed")
+var ErrClosed = pvd.ErrClosed
 
 // Close removes all PvDs, then all links, which it closes, and returns when every
 // goroutine of the host has ended. Calls after the first do nothing.
@@ -96,7 +97,8 @@ func (h *Host) Close() error {
 	}
 	h.closed = true
 	h.mu.Unlock()
-	var errs []error
+	// What the writer was about to attach is there after this, and nothing more comes.
+	errs := []error{h.registry.Serialize(ctx, func() error { return nil })}
 	for _, ref := range h.registry.List() {
 		if err := h.registry.Remove(ctx, ref); err != nil && !errors.Is(err, pvd.ErrNoPvD) {
 			errs = append(errs, err)
@@ -176,12 +178,7 @@ func (h *Host) removeLink(ctx context.Context, name string) error {
 func (h *Host) Links() []string {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	names := make([]string, 0, len(h.links))
-	for n := range h.links {
-		names = append(names, n)
-	}
-	slices.Sort(names)
-	return names
+	return slices.Sorted(maps.Keys(h.links))
 }
 
 func (h *Host) link(name string) (*hostLink, bool) {
@@ -266,12 +263,17 @@ func (h *Host) Stats() Stats {
 	for name, l := range h.links {
 		s.Links[name] = l.stats.countFrames()
 	}
-	for _, d := range h.domains {
+	for _, ref := range slices.Sorted(maps.Keys(h.domains)) {
+		d := h.domains[ref]
 		of := make(map[string]map[string]uint64)
 		for _, p := range *d.nics.Load() {
 			of[p.link.name] = p.stats.count()
 		}
-		s.PvDs[d.name()] = of
+		name := d.name()
+		if _, taken := s.PvDs[name]; taken {
+			name += " " + ref.String()
+		}
+		s.PvDs[name] = of
 	}
 	return s
 }
@@ -313,9 +315,5 @@ func (h *Host) removeJoiner(j joiner) {
 func (h *Host) everyJoiner() []joiner {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	js := make([]joiner, 0, len(h.joiners))
-	for j := range h.joiners {
-		js = append(js, j)
-	}
-	return js
+	return slices.Collect(maps.Keys(h.joiners))
 }

@@ -68,7 +68,7 @@ func (l *hostLink) watch() {
 		if l.up.Swap(e.Up) != e.Up {
 			l.log.Info("link changed", "op", "link", "up", e.Up, "err", e.Err)
 		}
-		l.host.linkChanged(l, e.Up)
+		l.host.linkChanged(l)
 	}
 }
 
@@ -85,6 +85,7 @@ func (l *hostLink) read() {
 			if !errors.Is(err, net.ErrClosed) {
 				l.log.Error("link has failed", "op", "receive", "err", err)
 				l.up.Store(false)
+				l.host.linkChanged(l)
 			}
 			return
 		}

@@ -14,15 +14,20 @@ func (h *Host) observe(ref pvd.Ref, b *pvd.Builder) {
 		return
 	}
 	d.refreshPlan()
+	addrs := slices.Clone(d.plan.Load().addrs)
+	for i, a := range addrs {
+		if !d.ports[a.Link].link.up.Load() {
+			addrs[i].State = pvd.Down
+		}
+	}
 	had, _ := pvd.Addresses.Of(b)
-	var addrs []pvd.AddressInfo
 	for _, a := range had {
 		if _, there := d.ports[a.Link]; !there && !d.isAutomatic(a.Address) {
 			a.State = pvd.Down
 			addrs = append(addrs, a)
 		}
 	}
-	pvd.Addresses.Set(b, append(slices.Clone(d.plan.Load().addrs), addrs...))
+	pvd.Addresses.Set(b, addrs)
 }
 
 // newPlan makes the plan of what is wanted. The states of its addresses are to be
@@ -87,14 +92,14 @@ func (d *domain) forgetAddressState(a localAddr) {
 
 // linkChanged follows a change of a link's state or MTU. An event that says that the link
 // is up may stand for several, of which the link was down at one.
-func (h *Host) linkChanged(l *hostLink, up bool) {
+func (h *Host) linkChanged(l *hostLink) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	for _, d := range h.domains {
 		for _, p := range *d.nics.Load() {
 			if p.link == l {
 				p.followMTU()
-				if up {
+				if l.up.Load() {
 					p.forgetNeighbors()
 				}
 				d.host.registry.Refresh(d.ref)
