@@ -129,21 +129,26 @@ func (m *meter) stream(ctx context.Context, l lane, port uint16, n int, read fun
 	for _, c := range conns {
 		workers.Go(func() { work(c) })
 	}
-	var r [2]reading
-	for i, wait := range []time.Duration{m.warm, m.window} {
-		if err := sleep(ctx, wait); err != nil {
+	if err := sleep(ctx, m.warm); err != nil {
+		return nil, err
+	}
+	first, err := read()
+	if err != nil {
+		return nil, err
+	}
+	first.cpu += cpuTime()
+	last := first
+	for last.octets == first.octets { // a retransmission may take longer than a window
+		if err := sleep(ctx, m.window); err != nil {
+			return nil, fmt.Errorf("nothing arrived: %w", err)
+		}
+		if last, err = read(); err != nil {
 			return nil, err
 		}
-		if r[i], err = read(); err != nil {
-			return nil, err
-		}
-		r[i].cpu += cpuTime()
+		last.cpu += cpuTime()
 	}
-	octets := float64(r[1].octets - r[0].octets)
-	if octets == 0 {
-		return nil, errors.New("nothing arrived")
-	}
-	return []float64{octets * 8 / float64(r[1].at-r[0].at), (r[1].cpu - r[0].cpu).Seconds() / octets * 1e9}, nil
+	octets := float64(last.octets - first.octets)
+	return []float64{octets * 8 / float64(last.at-first.at), (last.cpu - first.cpu).Seconds() / octets * 1e9}, nil
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

@@ -18,7 +18,9 @@ import (
 
 // The columns of the table of costs.
 var costColumns = []column{
-	{name: "heap KB", less: true}, {name: "ms to make", less: true}, {name: "goroutines", less: true},
+	{name: "heap KB", less: true},
+	{name: "ms to make", less: true},
+	{name: "goroutines", less: true},
 	{name: "ms to remove", less: true},
 }
 

@@ -138,8 +138,15 @@ func TestGoals(t *testing.T) {
 
 func TestParse(t *testing.T) {
 	for _, bad := range [][]string{
-		{"-rounds", "0"}, {"-window", "0s"}, {"-mtu", "575"}, {"-mtu", "65521"}, {"-links", "tun,vpn"}, {"-cells", "x"},
-		{"-streams", "0"}, {"-streams", "1,x"}, {"argument"},
+		{"-rounds", "0"},
+		{"-window", "0s"},
+		{"-mtu", "575"},
+		{"-mtu", "65521"},
+		{"-links", "tun,vpn"},
+		{"-cells", "x"},
+		{"-streams", "0"},
+		{"-streams", "1,x"},
+		{"argument"},
 	} {
 		if _, err := parse(bad); err == nil {
 			t.Errorf("%q is accepted", bad)
