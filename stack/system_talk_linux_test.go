@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -118,14 +117,13 @@ func echoUDP(c net.PacketConn) {
 	}
 }
 
-// ping has a kernel send echo requests, whole and in fragments, and wants all answered.
+// ping has a kernel send an echo request that fits in a packet, and one in fragments. Each
+// is a command of its own: after an answer, ping(8) waits for the next one no longer than
+// two round trips.
 func ping(t *testing.T, ns *tuntest.NS, addr string) {
 	t.Helper()
 	for _, size := range []int{56, largeDatagram} {
-		out := ns.Exec("ping", "-n", "-c", "2", "-i", "0.1", "-W", "10", "-s", strconv.Itoa(size), addr)
-		if !strings.Contains(out, " 0% packet loss") {
-			t.Errorf("%s", out)
-		}
+		ns.Exec("ping", "-n", "-c", "1", "-W", "10", "-s", strconv.Itoa(size), addr)
 	}
 }
 
