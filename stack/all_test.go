@@ -226,7 +226,7 @@ func TestAllBuffers(t *testing.T) {
 func TestAllUnderChange(t *testing.T) {
 	s := newStar(t, 1)
 	l := mustListen(t, s.host.In(pvd.All), "tcp", ":80")
-	var wg sync.WaitGroup
+	var wg, dialling sync.WaitGroup
 	done := make(chan struct{})
 	wg.Go(func() {
 		for {
@@ -240,7 +240,7 @@ func TestAllUnderChange(t *testing.T) {
 			_ = c.Close()
 		}
 	})
-	wg.Go(func() {
+	dialling.Go(func() {
 		for {
 			select {
 			case <-done:
@@ -271,7 +271,7 @@ func TestAllUnderChange(t *testing.T) {
 		}
 	}
 	close(done)
-	time.Sleep(20 * time.Millisecond)
+	dialling.Wait() // or it would be refused
 	_ = l.Close()
 	wg.Wait()
 }
