@@ -45,13 +45,6 @@ func TestFromFD(t *testing.T) {
 	}
 }
 
-func TestFromFDDoesNotAllocate(t *testing.T) {
-	p := socketPair(t, tun.FDConfig{Layer: tun.Ethernet, VNetHdr: true})
-	defer p.A.Close()
-	defer p.B.Close()
-	testAllocs(t, p.A, p.B, make([]byte, 60000), tun.Meta{GSO: tun.GSOTCP4, GSOSize: 1400})
-}
-
 func TestSendRingLimit(t *testing.T) {
 	p := socketPair(t, tun.FDConfig{Layer: tun.IP})
 	defer p.B.Close()

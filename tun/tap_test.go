@@ -39,18 +39,6 @@ func TestDecoratedLinks(t *testing.T) {
 	}
 }
 
-func TestDecoratorsDoNotAllocate(t *testing.T) {
-	for name, decorate := range passive(t) {
-		if name == "capture" {
-			continue // its buffer in memory grows
-		}
-		t.Run(name, func(t *testing.T) {
-			a, b := tun.Pipe(tun.PipeConfig{})
-			testAllocs(t, decorate(a), decorate(b), make([]byte, 60000), tun.Meta{GSO: tun.GSOTCP4})
-		})
-	}
-}
-
 // A strictLink is a link with all optional interfaces.
 type strictLink struct {
 	tun.Link

@@ -1,5 +1,0 @@
-//go:build race
-
-package tun_test
-
-const raceEnabled = true
