@@ -112,4 +112,3 @@ func send(t *testing.T, l tun.Link, frame []byte) {
 		t.Fatal(err)
 	}
 }
-
