@@ -4,4 +4,4 @@ package stack_test
 
 // bulkSize is how many octets a bulk transfer moves. The race detector makes everything
 // several times slower.
-const bulkSize = 16 << 20
+const bulkSize = 8 << 20
