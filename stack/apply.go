@@ -3,6 +3,7 @@ package stack
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"syscall"
@@ -255,28 +256,29 @@ func (l *hostLink) tableWith(pp *portPlan, gone *port) (*linkTable, error) {
 	return newLinkTable(l.link.Layer(), on, &l.learned)
 }
 
-// become makes the domain what is wanted. What goes, goes in this order: nothing new can
-// begin on it, nothing more is received for it, what stands on it ends, it is gone.
+// become makes the domain what is wanted. First comes all that may fail, then nothing new
+// can begin on what goes, nothing more is received for it, what stands on it ends, and it is
+// gone.
 func (d *domain) become(w *wanted) error {
 	old, next := d.plan.Load(), newPlan(w)
-	leaving, arriving := d.difference(w)
-	if err := d.openPorts(w); err != nil {
+	leaving, arriving, resized := difference(old, next)
+	opened, err := d.openPorts(w)
+	if err != nil {
 		return err
 	}
 	for _, p := range w.ports {
-		p.mtuLimit.Store(uint32(w.mtu))
-		p.followMTU()
 		// Until what goes has ended, its resets have to leave.
 		d.setEgress(p, append(slices.Clone(w.addrs), leaving...), next.fib, old.fib)
 	}
-	for _, a := range leaving {
-		d.forgetAddressState(localAddr{a.Prefix.Addr(), a.Link})
+	if err := d.addAddresses(arriving); err != nil {
+		for _, p := range opened {
+			d.closePort(p)
+		}
+		for _, p := range *d.nics.Load() {
+			d.setEgress(p, old.addrs, old.fib, nil)
+		}
+		return err
 	}
-	d.addrMu.Lock()
-	for _, a := range arriving {
-		d.addrStates[localAddr{a.Prefix.Addr(), a.Link}] = pvd.Tentative
-	}
-	d.addrMu.Unlock()
 	d.plan.Store(next)
 	d.refreshPlan()
 	for l, t := range w.tables {
@@ -288,11 +290,10 @@ func (d *domain) become(w *wanted) error {
 			d.closePort(p)
 		}
 	}
-	d.removeAddresses(leaving, w)
-	if err := d.addAddresses(arriving); err != nil {
-		return err
-	}
+	d.removeAddresses(leaving)
+	d.resizeAddresses(resized)
 	for _, p := range w.ports {
+		p.limitMTU(w.mtu)
 		d.setNeighbors(p, w, old)
 		d.setEgress(p, w.addrs, next.fib, nil)
 	}
@@ -306,35 +307,28 @@ func (d *domain) become(w *wanted) error {
 	return nil
 }
 
-// difference returns the addresses that the domain has and is not to have, and the other
-// way round. An address whose prefix changes does both.
-func (d *domain) difference(w *wanted) (leaving, arriving []pvd.AddressInfo) {
-	key := func(a pvd.AddressInfo) pvd.Address { return a.Address }
-	had := make(map[pvd.Address]bool)
-	for _, a := range d.plan.Load().addrs {
-		had[key(a)] = true
+// difference returns the addresses of one plan that the other does not have, the other way
+// round, and those whose prefix has another length.
+func difference(old, next *plan) (leaving, arriving, resized []pvd.AddressInfo) {
+	had := make(map[localAddr]pvd.AddressInfo)
+	for _, a := range old.addrs {
+		had[localOf(a)] = a
 	}
-	will := make(map[pvd.Address]bool)
-	for _, a := range w.addrs {
-		if w.ports[a.Link] == nil {
-			continue
-		}
-		will[key(a)] = true
-		if !had[key(a)] || d.ports[a.Link] == nil {
+	for _, a := range next.addrs {
+		was, ok := had[localOf(a)]
+		delete(had, localOf(a))
+		switch {
+		case !ok:
 			arriving = append(arriving, a)
+		case was.Prefix != a.Prefix:
+			resized = append(resized, a)
 		}
 	}
-	for _, a := range d.plan.Load().addrs {
-		if !will[key(a)] && d.ports[a.Link] != nil {
-			leaving = append(leaving, a)
-		}
-	}
-	return leaving, arriving
+	return slices.Collect(maps.Values(had)), arriving, resized
 }
 
 // openPorts gives the new ports their NICs, all or none.
-func (d *domain) openPorts(w *wanted) error {
-	var opened []*port
+func (d *domain) openPorts(w *wanted) (opened []*port, err error) {
 	for name, p := range w.ports {
 		if d.ports[name] != nil {
 			continue
@@ -343,11 +337,11 @@ func (d *domain) openPorts(w *wanted) error {
 			for _, p := range opened {
 				d.closePort(p)
 			}
-			return err
+			return nil, err
 		}
 		opened = append(opened, p)
 	}
-	return nil
+	return opened, nil
 }
 
 // openPort gives a new port its NIC.
@@ -356,6 +350,9 @@ func (d *domain) openPort(p *port) error {
 		if err := s.AddMAC(p.mac); err != nil {
 			return fmt.Errorf("stack: PvD %s: link %q: %w", d.name(), p.link.name, err)
 		}
+	}
+	if c := d.host.capture; c != nil {
+		p.captureID = c.Interface(p.link.name+"/"+d.name(), p.link.link.Layer())
 	}
 	nics := append(slices.Clone(*d.nics.Load()), p)
 	d.nics.Store(&nics)
@@ -400,39 +397,69 @@ func (d *domain) has(a netip.Addr) bool {
 	return slices.ContainsFunc(d.plan.Load().addrs, func(have pvd.AddressInfo) bool { return have.Prefix.Addr() == a })
 }
 
-// removeAddresses takes addresses away, on links that stay.
-func (d *domain) removeAddresses(leaving []pvd.AddressInfo, w *wanted) {
+// addAddresses gives the stack addresses, all or none.
+func (d *domain) addAddresses(arriving []pvd.AddressInfo) error {
+	for i, a := range arriving {
+		d.noteAddressState(localOf(a), pvd.Tentative)
+		if err := d.addAddress(a); err != nil {
+			for _, a := range arriving[:i+1] {
+				d.removeAddress(a)
+			}
+			return fmt.Errorf("stack: PvD %s: address %v: %v", d.name(), a.Prefix, err)
+		}
+	}
+	return nil
+}
+
+func (d *domain) addAddress(a pvd.AddressInfo) tcpip.Error {
+	addr := a.Prefix.Addr()
+	pa := tcpip.ProtocolAddress{
+		Protocol:          protocolOf(addr),
+		AddressWithPrefix: tcpip.AddressWithPrefix{Address: toAddr(addr), PrefixLen: a.Prefix.Bits()},
+	}
+	return d.stk.AddProtocolAddress(d.ports[a.Link].nic, pa, gstack.AddressProperties{Disp: addressWatch{d, localOf(a)}})
+}
+
+// removeAddresses takes addresses away, and ends what stands on them. Those that went with
+// their port are gone.
+func (d *domain) removeAddresses(leaving []pvd.AddressInfo) {
 	for _, a := range leaving {
-		p := w.ports[a.Link]
+		p := d.ports[a.Link]
 		if p == nil {
-			continue // went with its port
+			d.forgetAddressState(localOf(a))
+			continue
 		}
 		p.link.quiesce()
 		addr := a.Prefix.Addr()
 		d.endpoints.endAll(syscall.EADDRNOTAVAIL, func(e ender) bool { return e.standsOn(p.nic, addr) })
 		d.abort(func(a tcpip.FullAddress) bool { return a.Addr == toAddr(addr) && (a.NIC == p.nic || !d.has(addr)) })
-		if err := d.stk.RemoveAddress(p.nic, toAddr(addr)); err != nil {
-			if _, gone := err.(*tcpip.ErrBadLocalAddress); !gone { // a duplicate has gone by itself
-				d.log.Error("address not removed", "op", "address", "link", a.Link, "addr", addr, "err", err.String())
-			}
-		}
+		d.removeAddress(a)
 	}
 }
 
-func (d *domain) addAddresses(arriving []pvd.AddressInfo) error {
-	for _, a := range arriving {
-		p := d.ports[a.Link]
-		la := localAddr{a.Prefix.Addr(), a.Link}
-		pa := tcpip.ProtocolAddress{
-			Protocol:          protocolOf(la.addr),
-			AddressWithPrefix: tcpip.AddressWithPrefix{Address: toAddr(la.addr), PrefixLen: a.Prefix.Bits()},
+func (d *domain) removeAddress(a pvd.AddressInfo) {
+	d.forgetAddressState(localOf(a))
+	err := d.stk.RemoveAddress(d.ports[a.Link].nic, toAddr(a.Prefix.Addr()))
+	if _, gone := err.(*tcpip.ErrBadLocalAddress); err != nil && !gone { // a duplicate has gone by itself
+		d.log.Error("address not removed", "op", "address", "link", a.Link, "addr", a.Prefix.Addr(), "err", err.String())
+	}
+}
+
+// resizeAddresses tells the stack of new prefix lengths. It wants to know an IPv4 address's
+// for the broadcast address only, and nothing of an IPv6 address's. What stands on the
+// addresses stays.
+func (d *domain) resizeAddresses(resized []pvd.AddressInfo) {
+	for _, a := range resized {
+		if !a.Prefix.Addr().Is4() {
+			continue
 		}
-		err := d.stk.AddProtocolAddress(p.nic, pa, gstack.AddressProperties{Disp: addressWatch{d, la}})
-		if err != nil {
-			return fmt.Errorf("stack: PvD %s: address %v: %v", d.name(), a.Prefix, err)
+		if err := d.stk.RemoveAddress(d.ports[a.Link].nic, toAddr(a.Prefix.Addr())); err != nil {
+			continue // a duplicate has gone by itself
+		}
+		if err := d.addAddress(a); err != nil {
+			d.log.Error("address is lost", "op", "address", "link", a.Link, "addr", a.Prefix, "err", err.String())
 		}
 	}
-	return nil
 }
 
 func (d *domain) setNeighbors(p *port, w *wanted, old *plan) {

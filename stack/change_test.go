@@ -3,6 +3,7 @@ package stack_test
 import (
 	"net"
 	"net/netip"
+	"syscall"
 	"testing"
 
 	"github.com/pvdstack/pvdstack/pvd"
@@ -118,4 +119,45 @@ func TestAddressOnTwoLinks(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An address whose prefix gets another length stays, with what stands on it, and reaches
+// as far as the new length says.
+func TestPrefixLengthChanges(t *testing.T) {
+	h, far := newHost(t), newHost(t)
+	pipeOf(t, tun.Ethernet, "wire", h, far)
+	peer := add(t, far, pvd.Config{Links: []string{"wire"}, Addresses: addressesOf("10.0.0.2/16", "10.0.1.2/16", "2001:db8::2/48", "2001:db8:0:1::2/48")})
+	narrow := pvd.Config{Links: []string{"wire"}, Addresses: addressesOf("10.0.0.1/24", "2001:db8::1/64")}
+	wide := pvd.Config{Links: []string{"wire"}, Addresses: addressesOf("10.0.0.1/16", "2001:db8::1/48")}
+	n := add(t, h, narrow)
+	for _, tt := range []struct{ near, beyond string }{{"10.0.0.2", "10.0.1.2"}, {"2001:db8::2", "2001:db8:0:1::2"}} {
+		client, server := connect(t, n, peer, tt.near)
+		for _, c := range []pvd.Config{wide, narrow, wide} {
+			if err := h.Update(t.Context(), n.PvD(), c); err != nil {
+				t.Fatal(err)
+			}
+			if info, err := h.Info(n.PvD()); err != nil || !pvd.HasAddr6.Holds(info) || !pvd.Settled.Holds(info) {
+				t.Errorf("the addresses can not be used at once: %v", err)
+			}
+			if _, err := client.Write([]byte("x")); err != nil {
+				t.Fatalf("%s: %v", tt.near, err)
+			}
+			if _, err := server.Read(make([]byte, 1)); err != nil {
+				t.Fatalf("%s: %v", tt.near, err)
+			}
+		}
+		connect(t, n, peer, tt.beyond)
+		if err := h.Update(t.Context(), n.PvD(), narrow); err != nil {
+			t.Fatal(err)
+		}
+		wantOpError(t, dialErr(t.Context(), n, "tcp", net.JoinHostPort(tt.beyond, "1")), syscall.ENETUNREACH)
+	}
+}
+
+func addressesOf(prefixes ...string) []pvd.Address {
+	as := make([]pvd.Address, len(prefixes))
+	for i, p := range prefixes {
+		as[i].Prefix = netip.MustParsePrefix(p)
+	}
+	return as
 }

@@ -54,6 +54,8 @@ type localAddr struct {
 	link string
 }
 
+func localOf(a pvd.AddressInfo) localAddr { return localAddr{a.Prefix.Addr(), a.Link} }
+
 // A plan is all that choosing an address and a route needs to know of a PvD. It is
 // replaced as a whole when the PvD changes.
 type plan struct {

@@ -76,12 +76,7 @@ func (d *domain) attach(p *port) error {
 		return fmt.Errorf("link %q: %v", p.link.name, err)
 	}
 	if p.link.link.Layer() == tun.IP {
-		// Nobody else is on the far side of an IP link who could have the address.
-		if ep, err := d.stk.GetNetworkEndpoint(p.nic, ipv6.ProtocolNumber); err == nil {
-			if dad, ok := ep.(gstack.DuplicateAddressDetector); ok {
-				dad.SetDADConfigurations(gstack.DADConfigurations{})
-			}
-		}
+		d.skipDAD(p.nic) // nobody else is on the far side who could have the address
 		return nil
 	}
 	for _, a := range []tcpip.Address{toAddr(anchor4), toAddr(anchor6)} {
@@ -131,7 +126,6 @@ func (w addressWatch) OnChanged(l gstack.AddressLifetimes, s gstack.AddressAssig
 
 func (w addressWatch) OnRemoved(r gstack.AddressRemovalReason) {
 	if r == gstack.AddressRemovalDADFailed {
-		w.d.log.Warn("another node has the address", "op", "dad", "link", w.addr.link, "addr", w.addr.addr)
 		w.d.setAddressState(w.addr, pvd.Duplicate)
 	}
 }

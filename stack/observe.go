@@ -57,7 +57,11 @@ func (d *domain) refreshPlan() {
 	d.addrMu.Lock()
 	defer d.addrMu.Unlock()
 	for i, a := range p.addrs {
-		p.addrs[i].State = d.addrStates[localAddr{a.Prefix.Addr(), a.Link}]
+		s := d.addrStates[localOf(a)]
+		if s == pvd.Duplicate && a.State != s {
+			d.log.Warn("another node has the address", "op", "dad", "link", a.Link, "addr", a.Prefix.Addr())
+		}
+		p.addrs[i].State = s
 	}
 	d.plan.Store(&p)
 	close(d.addrChange)
@@ -69,6 +73,13 @@ func (d *domain) addressesChanged() <-chan struct{} {
 	d.addrMu.Lock()
 	defer d.addrMu.Unlock()
 	return d.addrChange
+}
+
+// noteAddressState sets the state of an address that is about to be there.
+func (d *domain) noteAddressState(a localAddr, s pvd.AddressState) {
+	d.addrMu.Lock()
+	defer d.addrMu.Unlock()
+	d.addrStates[a] = s
 }
 
 // setAddressState takes note of an address's state. It may be called with any lock of

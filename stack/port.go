@@ -27,7 +27,8 @@ type port struct {
 	dispatcher atomic.Pointer[gstack.NetworkDispatcher]
 	egress     atomic.Pointer[egress]
 	mtu        atomic.Uint32
-	mtuLimit   atomic.Uint32 // what the PvD's configuration allows; 0: what the link has
+	mtuMu      sync.Mutex // held by who changes it
+	mtuLimit   int        // what the PvD's configuration allows; 0: what the link has
 
 	// trusted is set by the reader while it delivers a packet whose checksums need not
 	// be verified. gVisor asks for the capabilities at every packet.
@@ -57,9 +58,6 @@ func newPort(d *domain, l *hostLink, nic tcpip.NICID, mac net.HardwareAddr) *por
 	p := &port{domain: d, link: l, nic: nic, mac: mac, macStr: tcpip.LinkAddress(mac), closed: make(chan struct{})}
 	p.egress.Store(&egress{fib: &fib{}})
 	p.followMTU()
-	if c := d.host.capture; c != nil {
-		p.captureID = c.Interface(l.name+"/"+d.name(), l.link.Layer())
-	}
 	return p
 }
 
@@ -70,13 +68,27 @@ func (p *port) capture(dir tun.Direction, bufs [][]byte, m tun.Meta) {
 	}
 }
 
-// followMTU sets the port's MTU to the link's, or to what the configuration limits it to.
+// limitMTU sets what the PvD's configuration limits the MTU to; 0: the link alone does.
+func (p *port) limitMTU(limit int) {
+	p.mtuMu.Lock()
+	defer p.mtuMu.Unlock()
+	p.mtuLimit = limit
+	p.setMTULocked()
+}
+
+// followMTU follows the link's MTU.
 func (p *port) followMTU() {
-	mtu := uint32(p.link.link.MTU())
-	if limit := p.mtuLimit.Load(); limit != 0 {
-		mtu = min(mtu, limit)
+	p.mtuMu.Lock()
+	defer p.mtuMu.Unlock()
+	p.setMTULocked()
+}
+
+func (p *port) setMTULocked() {
+	mtu := p.link.link.MTU()
+	if p.mtuLimit != 0 {
+		mtu = min(mtu, p.mtuLimit)
 	}
-	p.mtu.Store(mtu)
+	p.mtu.Store(uint32(mtu))
 }
 
 // close wakes whoever waits for the link and drops what waits for a neighbour. The link
