@@ -150,6 +150,10 @@ var (
 type AddressInfo struct {
 	Address
 	State AddressState
+
+	// Automatic says that no configuration has it: it is the link-local address that goes
+	// with IPv6.
+	Automatic bool
 }
 
 // AddressState says how far an address may be used (RFC 4862 section 2).

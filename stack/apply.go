@@ -27,14 +27,15 @@ func (h *Host) apply(_ context.Context, old, next *pvd.Info) error {
 	if err != nil {
 		return err
 	}
-	w, err := d.want(next, true)
+	w, err := d.want(next, nil)
 	if err != nil {
 		return err
 	}
 	return d.become(w)
 }
 
-// reapply brings the PvDs that name a link in line after the link has come or gone.
+// reapply brings the PvDs that name a link in line after the link has come or gone. It can not
+// fail where the link has gone: other links that a PvD should have but has not are left alone.
 func (h *Host) reapply(link string) {
 	for _, ref := range h.registry.List() {
 		info, err := h.registry.Info(ref)
@@ -48,7 +49,7 @@ func (h *Host) reapply(link string) {
 		if err != nil {
 			continue
 		}
-		w, err := d.want(info, false)
+		w, err := d.want(info, func(l string) bool { return l == link || d.ports[l] != nil })
 		if err == nil {
 			err = d.become(w)
 		}
@@ -68,14 +69,13 @@ func (h *Host) attach(info *pvd.Info) error {
 		ref: info.Ref(), host: h, log: h.log.With("pvd", info.Name()),
 		gone:       make(chan struct{}),
 		ports:      make(map[string]*port),
-		auto:       make(map[string]pvd.Address),
 		lastNIC:    loopbackNIC,
 		addrStates: make(map[localAddr]pvd.AddressState),
 		addrChange: make(chan struct{}),
 	}
 	d.plan.Store(&plan{name: info.Name(), fib: &fib{}})
 	d.nics.Store(&[]*port{})
-	w, err := d.want(info, true)
+	w, err := d.want(info, nil)
 	if err != nil {
 		return err
 	}
@@ -112,9 +112,10 @@ type wanted struct {
 	plans     map[*hostLink]*portPlan
 }
 
-// want works out what info asks for, and whether it can be had. Nothing is changed.
-// strict makes a link that does not exist an error.
-func (d *domain) want(info *pvd.Info, strict bool) (*wanted, error) {
+// want works out what info asks for, and whether it can be had. Nothing is changed. A link
+// that does not exist is an error, unless there is a function that chooses the links to be
+// used, of those that exist.
+func (d *domain) want(info *pvd.Info, chosen func(link string) bool) (*wanted, error) {
 	w := &wanted{
 		name:  info.Name(),
 		ports: make(map[string]*port), tables: make(map[*hostLink]*linkTable), plans: make(map[*hostLink]*portPlan),
@@ -127,17 +128,17 @@ func (d *domain) want(info *pvd.Info, strict bool) (*wanted, error) {
 	w.mtu, _ = pvd.MTU.Get(info)
 	addrs, _ := pvd.Addresses.Get(info)
 	for _, a := range addrs {
-		if !d.isAutomatic(a.Address) {
+		if !a.Automatic {
 			w.addrs = append(w.addrs, a)
 		}
 	}
 	nic := d.lastNIC
 	for _, name := range w.links {
 		l, ok := d.host.link(name)
-		if !ok && strict {
+		if !ok && chosen == nil {
 			return nil, fmt.Errorf("stack: PvD %s: there is no link %q", w.name, name)
 		}
-		if !ok {
+		if !ok || chosen != nil && !chosen(name) {
 			continue
 		}
 		if err := d.wantPort(w, l, &nic); err != nil {
@@ -164,7 +165,7 @@ func (d *domain) wantPort(w *wanted, l *hostLink, nic *tcpip.NICID) error {
 		if a.Link != l.name {
 			continue
 		}
-		if c, ok := l.link.(tun.AddressChecker); ok {
+		if c, ok := l.link.(tun.AddressChecker); ok && !p.owns(a.Prefix.Addr()) {
 			if err := c.CheckAddr(a.Prefix.Addr()); err != nil {
 				return fmt.Errorf("address %v on link %q: %w", a.Prefix.Addr(), l.name, err)
 			}
@@ -177,6 +178,9 @@ func (d *domain) wantPort(w *wanted, l *hostLink, nic *tcpip.NICID) error {
 		}
 	}
 	for _, n := range w.neighbors {
+		if n.Addr == anchor4 || n.Addr == anchor6 {
+			return fmt.Errorf("neighbour %v: the address is set aside for the stack's own use", n.Addr)
+		}
 		if n.Link == l.name {
 			pp.stations = append(pp.stations, mac(n.MAC))
 		}
@@ -205,25 +209,25 @@ func (d *domain) automatic(w *wanted, p *port) []pvd.AddressInfo {
 	if !ipv6 || own {
 		return nil
 	}
-	return []pvd.AddressInfo{{Address: d.linkLocalOn(w.name, p)}}
+	return []pvd.AddressInfo{d.linkLocalOn(w.name, p)}
 }
 
-// linkLocalOn returns the PvD's automatic address on a link, which is chosen once.
-func (d *domain) linkLocalOn(name string, p *port) pvd.Address {
-	if a, ok := d.auto[p.link.name]; ok {
-		return a
+// linkLocalOn returns the PvD's automatic address on a link: the one that there is, or else
+// a new one.
+func (d *domain) linkLocalOn(name string, p *port) pvd.AddressInfo {
+	for _, a := range d.plan.Load().addrs {
+		if a.Automatic && a.Link == p.link.name {
+			return a
+		}
 	}
 	t := p.link.table.Load()
 	for attempt := uint32(0); ; attempt++ {
 		a := pvd.Address{Prefix: d.host.linkLocal(name, p.link.name, attempt), Link: p.link.name}
 		if !t.ownedByOther(a.Prefix.Addr(), p) {
-			d.auto[p.link.name] = a
-			return a
+			return pvd.AddressInfo{Address: a, Automatic: true}
 		}
 	}
 }
-
-func (d *domain) isAutomatic(a pvd.Address) bool { return d.auto[a.Link] == a }
 
 // chooseMAC returns the hardware address for a new port.
 func (d *domain) chooseMAC(name string, l *hostLink) []byte {

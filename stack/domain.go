@@ -37,7 +37,6 @@ type domain struct {
 
 	nics    atomic.Pointer[[]*port] // every port that has a NIC
 	ports   map[string]*port        // the same by link; the registry's writer only
-	auto    map[string]pvd.Address  // the automatic address on each link, likewise
 	lastNIC tcpip.NICID             // likewise
 
 	addrMu     sync.Mutex

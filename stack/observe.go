@@ -22,7 +22,7 @@ func (h *Host) observe(ref pvd.Ref, b *pvd.Builder) {
 	}
 	had, _ := pvd.Addresses.Of(b)
 	for _, a := range had {
-		if _, there := d.ports[a.Link]; !there && !d.isAutomatic(a.Address) {
+		if _, there := d.ports[a.Link]; !there && !a.Automatic {
 			a.State = pvd.Down
 			addrs = append(addrs, a)
 		}
