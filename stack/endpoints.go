@@ -25,15 +25,6 @@ type endpointSet struct {
 	set map[ender]struct{}
 }
 
-func (s *endpointSet) add(e ender) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.set == nil {
-		s.set = make(map[ender]struct{})
-	}
-	s.set[e] = struct{}{}
-}
-
 func (s *endpointSet) remove(e ender) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

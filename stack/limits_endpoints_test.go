@@ -69,7 +69,7 @@ func TestMaxSockets(t *testing.T) {
 	var others []ender
 	for d.endpoints.len() < maxSockets {
 		others = append(others, &nobody{})
-		d.endpoints.add(others[len(others)-1])
+		d.endpoints.set[others[len(others)-1]] = struct{}{}
 	}
 	expect := func(what string, err error) {
 		t.Helper()
