@@ -218,9 +218,13 @@ func (d *domain) sourceFrom(p *plan, l planLink, from netip.Prefix, src, dst net
 	}
 	best, tentative := netip.Addr{}, false
 	var bestInfo pvd.AddressInfo
+	others := -1 // of the family, besides one
 	for _, a := range p.addrs {
 		own := a.Prefix.Addr()
-		if a.Link != l.name || own.Is4() != dst.Is4() || (from.IsValid() && !from.Contains(own)) {
+		if a.Link != l.name || own.Is4() != dst.Is4() {
+			continue
+		}
+		if others++; from.IsValid() && !from.Contains(own) {
 			continue
 		}
 		if a.State == pvd.Tentative {
@@ -236,7 +240,8 @@ func (d *domain) sourceFrom(p *plan, l planLink, from netip.Prefix, src, dst net
 		}
 		return path{}, syscall.EADDRNOTAVAIL
 	}
-	return path{nic: l.nic, src: best, natural: d.natural(l.nic, best, dst)}, nil
+	// With one address there is nothing to choose for gVisor either.
+	return path{nic: l.nic, src: best, natural: others == 0 || d.natural(l.nic, best, dst)}, nil
 }
 
 // givenSource leads from a source that is the caller's choice, by its own link only: the
