@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"syscall"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
@@ -289,10 +288,18 @@ func (d *domain) become(w *wanted) error {
 		l.plans[w.plans[l].port] = w.plans[l]
 		l.install(t)
 	}
+	var closing []*port
 	for name, p := range d.ports {
 		if w.ports[name] == nil {
-			d.closePort(p)
+			closing = append(closing, p)
+			p.leaveTable()
 		}
+	}
+	if len(closing)+len(leaving) > 0 {
+		d.endLost(leaving)
+	}
+	for _, p := range closing {
+		d.closePort(p)
 	}
 	d.removeAddresses(leaving)
 	d.resizeAddresses(resized)
@@ -369,36 +376,16 @@ func (d *domain) openPort(p *port) error {
 	return nil
 }
 
-// closePort ends everything on a port, whose link has gone or is no longer the PvD's.
+// closePort takes a port away that nothing stands on.
 func (d *domain) closePort(p *port) {
-	l := p.link
-	delete(l.plans, p)
-	if t, err := l.tableWith(nil, p); err == nil {
-		l.install(t) // fewer PvDs never conflict
-	}
-	l.quiesce()
-	p.hurry.Store(true)
-	d.endpoints.endAll(syscall.ENETDOWN, func(e ender) bool { return e.standsOn(p.nic, netip.Addr{}) })
-	d.abort(func(a tcpip.FullAddress) bool {
-		return a.NIC == p.nic || p.owns(fromAddr(a.Addr)) && !d.has(fromAddr(a.Addr))
-	})
-	delete(d.ports, l.name)
+	delete(d.ports, p.link.name)
 	if err := d.stk.RemoveNIC(p.nic); err != nil {
-		d.log.Error("NIC not removed", "op", "link", "link", l.name, "err", err.String())
+		d.log.Error("NIC not removed", "op", "link", "link", p.link.name, "err", err.String())
 	}
 	nics := slices.DeleteFunc(slices.Clone(*d.nics.Load()), func(o *port) bool { return o == p })
 	d.nics.Store(&nics)
 	p.close()
-	if s, ok := l.link.(tun.Station); ok && p.mac != nil {
-		if err := s.RemoveMAC(p.mac); err != nil {
-			d.log.Warn("hardware address not removed", "op", "link", "link", l.name, "err", err)
-		}
-	}
-}
-
-// has reports whether a is one of the PvD's addresses, on whichever link.
-func (d *domain) has(a netip.Addr) bool {
-	return slices.ContainsFunc(d.plan.Load().addrs, func(have pvd.AddressInfo) bool { return have.Prefix.Addr() == a })
+	d.removeMAC(p)
 }
 
 // addAddresses gives the stack addresses, all or none.
@@ -424,20 +411,15 @@ func (d *domain) addAddress(a pvd.AddressInfo) tcpip.Error {
 	return d.stk.AddProtocolAddress(d.ports[a.Link].nic, pa, gstack.AddressProperties{Disp: addressWatch{d, localOf(a)}})
 }
 
-// removeAddresses takes addresses away, and ends what stands on them. Those that went with
-// their port are gone.
+// removeAddresses takes addresses away that nothing stands on. Those that went with their
+// port are gone.
 func (d *domain) removeAddresses(leaving []pvd.AddressInfo) {
 	for _, a := range leaving {
-		p := d.ports[a.Link]
-		if p == nil {
+		if d.ports[a.Link] != nil {
+			d.removeAddress(a)
+		} else {
 			d.forgetAddressState(localOf(a))
-			continue
 		}
-		p.link.quiesce()
-		addr := a.Prefix.Addr()
-		d.endpoints.endAll(syscall.EADDRNOTAVAIL, func(e ender) bool { return e.standsOn(p.nic, addr) })
-		d.abort(func(a tcpip.FullAddress) bool { return a.Addr == toAddr(addr) && (a.NIC == p.nic || !d.has(addr)) })
-		d.removeAddress(a)
 	}
 }
 

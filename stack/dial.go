@@ -211,7 +211,7 @@ func (c *TCPConn) connect(p path, from, to netip.AddrPort) error {
 	default:
 		return stackError("connect", terr)
 	}
-	c.settle(peer)
+	c.settle(p.nic, peer)
 	return callError("connect", c.track())
 }
 

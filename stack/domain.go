@@ -3,6 +3,7 @@ package stack
 import (
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -89,6 +90,28 @@ func (p *plan) linkOfNIC(id tcpip.NICID) (planLink, bool) {
 		}
 	}
 	return planLink{}, false
+}
+
+// has reports whether a is one of the PvD's addresses, on whichever link.
+func (p *plan) has(a netip.Addr) bool {
+	return slices.ContainsFunc(p.addrs, func(have pvd.AddressInfo) bool { return have.Prefix.Addr() == a })
+}
+
+// nicWith returns the NIC of a link that has an address: nic itself if its link has, or
+// if none has.
+func (p *plan) nicWith(a netip.Addr, nic tcpip.NICID) tcpip.NICID {
+	found := nic
+	for _, have := range p.addrs {
+		l, ok := p.link(have.Link)
+		switch {
+		case !ok || have.Prefix.Addr() != a:
+		case l.nic == nic:
+			return nic
+		default:
+			found = l.nic
+		}
+	}
+	return found
 }
 
 // zoneOf returns the zone that addresses on the NIC have: the link's name.

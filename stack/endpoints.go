@@ -1,18 +1,16 @@
 package stack
 
 import (
-	"net/netip"
+	"maps"
+	"slices"
 	"sync"
-
-	"gvisor.dev/gvisor/pkg/tcpip"
 )
 
 // An ender is an application's endpoint as its domain sees it: something that has to
 // end when what it stands on goes.
 type ender interface {
-	// standsOn reports whether the endpoint uses the address on the NIC. An invalid
-	// address asks about the NIC alone.
-	standsOn(nic tcpip.NICID, a netip.Addr) bool
+	// lost returns why the endpoint can not go on as the PvD is now, nil if it can.
+	lost() error
 
 	// end aborts the endpoint: blocked calls and all later ones return err, inside a
 	// *net.OpError. It does not wait.
@@ -31,18 +29,15 @@ func (s *endpointSet) remove(e ender) {
 	delete(s.set, e)
 }
 
-// endAll ends every endpoint that match holds for. It calls none of them with the lock
-// held, since they remove themselves.
-func (s *endpointSet) endAll(err error, match func(ender) bool) {
+// endAll ends every endpoint that there is a reason for. It calls none of them with the
+// lock held, since they remove themselves.
+func (s *endpointSet) endAll(why func(ender) error) {
 	s.mu.Lock()
-	matching := make([]ender, 0, len(s.set))
-	for e := range s.set {
-		if match(e) {
-			matching = append(matching, e)
-		}
-	}
+	all := slices.Collect(maps.Keys(s.set))
 	s.mu.Unlock()
-	for _, e := range matching {
-		e.end(err)
+	for _, e := range all {
+		if err := why(e); err != nil {
+			e.end(err)
+		}
 	}
 }

@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"gvisor.dev/gvisor/pkg/tcpip"
-
 	"github.com/pvdstack/pvdstack/pvd"
 	"github.com/pvdstack/pvdstack/tun"
 )
@@ -51,8 +49,8 @@ func limited(t *testing.T) (*Host, *domain) {
 // nobody stands for a socket of somebody else's.
 type nobody struct{ _ byte } // of a size, or all had one address
 
-func (*nobody) standsOn(tcpip.NICID, netip.Addr) bool { return false }
-func (*nobody) end(error)                             {}
+func (*nobody) lost() error { return nil }
+func (*nobody) end(error)   {}
 
 func TestMaxSockets(t *testing.T) {
 	h, d := limited(t)

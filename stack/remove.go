@@ -2,6 +2,7 @@ package stack
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -36,27 +37,60 @@ func (d *domain) dismantle() error {
 	}
 	nics := *d.nics.Load()
 	for _, p := range nics {
-		p.hurry.Store(true)
-		delete(p.link.plans, p)
-		if t, err := p.link.tableWith(nil, p); err == nil {
-			p.link.install(t) // fewer PvDs never conflict
-		}
+		p.leaveTable()
 	}
 	for _, p := range nics {
 		p.link.quiesce()
 	}
-	d.endpoints.endAll(pvd.ErrNoPvD, func(ender) bool { return true })
+	d.endpoints.endAll(func(ender) error { return pvd.ErrNoPvD })
 	d.abort(func(tcpip.FullAddress) bool { return true })
 	err := d.destroy()
 	for _, p := range nics {
 		p.close()
-		if s, ok := p.link.link.(tun.Station); ok && p.mac != nil {
-			if err := s.RemoveMAC(p.mac); err != nil {
-				d.log.Warn("hardware address not removed", "op", "remove", "link", p.link.name, "err", err)
-			}
-		}
+		d.removeMAC(p)
 	}
 	return err
+}
+
+// leaveTable has nothing more received for the port, and nothing wait to be sent by it.
+// What its link's reader is just at is to be waited for.
+func (p *port) leaveTable() {
+	p.hurry.Store(true)
+	delete(p.link.plans, p)
+	if t, err := p.link.tableWith(nil, p); err == nil {
+		p.link.install(t) // fewer PvDs never conflict
+	}
+}
+
+func (d *domain) removeMAC(p *port) {
+	s, ok := p.link.link.(tun.Station)
+	if !ok || p.mac == nil {
+		return
+	}
+	if err := s.RemoveMAC(p.mac); err != nil {
+		d.log.Warn("hardware address not removed", "op", "remove", "link", p.link.name, "err", err)
+	}
+}
+
+// endLost ends whatever stands on what the plan, which has just been replaced, no longer has:
+// the addresses that are leaving, and links. Nothing is received for those any more.
+func (d *domain) endLost(leaving []pvd.AddressInfo) {
+	d.gate.Lock()
+	d.gate.Unlock() //nolint:staticcheck // what came into being by the old plan is there now
+	for _, p := range *d.nics.Load() {
+		p.link.quiesce()
+	}
+	d.endpoints.endAll(ender.lost)
+	plan := d.plan.Load()
+	d.abort(func(a tcpip.FullAddress) bool {
+		if _, ok := plan.linkOfNIC(a.NIC); !ok && a.NIC > loopbackNIC {
+			return true
+		}
+		return slices.ContainsFunc(leaving, func(l pvd.AddressInfo) bool {
+			own := l.Prefix.Addr()
+			return a.Addr == toAddr(own) && (a.NIC == d.ports[l.Link].nic || !plan.has(own))
+		})
+	})
 }
 
 // destroy ends the stack's goroutines, and waits for them within reason: gVisor's own

@@ -77,7 +77,7 @@ func (s *socket) track() error {
 		return err
 	}
 	// What it stands on may have gone before the domain knew of the socket.
-	if err := s.d.stands(s.nic, s.addr); err != nil {
+	if err := s.lost(); err != nil {
 		s.end(err)
 	}
 	return nil
@@ -105,33 +105,22 @@ func (s *endpointSet) addSocket(e *socket) error {
 	return nil
 }
 
-// stands reports what is wrong with standing on the address on the NIC.
-func (d *domain) stands(nic tcpip.NICID, a netip.Addr) error {
-	if nic == 0 || nic == loopbackNIC {
+// lost returns what is wrong with what the socket stands on, nil if it is there.
+func (s *socket) lost() error {
+	if s.nic == 0 || s.nic == loopbackNIC {
 		return nil
 	}
-	p := d.plan.Load()
-	l, ok := p.linkOfNIC(nic)
+	p := s.d.plan.Load()
+	l, ok := p.linkOfNIC(s.nic)
 	if !ok {
 		return syscall.ENETDOWN
 	}
-	// Between two of the PvD's own addresses packets cross from one NIC to another.
 	for _, have := range p.addrs {
-		if have.Prefix.Addr() != a {
-			continue
-		}
-		if have.State.Usable() || have.State == pvd.Tentative {
+		if have.Link == l.name && have.Prefix.Addr() == s.addr && (have.State.Usable() || have.State == pvd.Tentative) {
 			return nil
-		}
-		if have.Link == l.name && have.State == pvd.Down {
-			return syscall.ENETDOWN
 		}
 	}
 	return syscall.EADDRNOTAVAIL
-}
-
-func (s *socket) standsOn(nic tcpip.NICID, a netip.Addr) bool {
-	return s.nic != 0 && s.nic == nic && (!a.IsValid() || s.addr == a.WithZone(""))
 }
 
 // end is the domain's way to take away what the socket stands on.

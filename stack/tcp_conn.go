@@ -304,11 +304,22 @@ func (c *TCPConn) connected() (bool, error) {
 	}
 }
 
-// settle fills in the addresses of a connection that has both.
-func (c *TCPConn) settle(peer tcpip.FullAddress) {
+// settle fills in the addresses of a connection that has both, and stands on a NIC.
+func (c *TCPConn) settle(nic tcpip.NICID, peer tcpip.FullAddress) {
 	local, _ := c.ep.GetLocalAddress() // gVisor's never fails
-	c.nic, c.addr = local.NIC, fromAddr(local.Addr).Unmap()
+	c.nic, c.addr = nic, fromAddr(local.Addr).Unmap()
 	c.local = net.TCPAddrFromAddrPort(c.d.addrPort(local))
 	peer.NIC = local.NIC
 	c.remote = net.TCPAddrFromAddrPort(c.d.addrPort(peer))
+}
+
+// acceptedOn returns the NIC that an accepted connection stands on. Between two of the
+// PvD's own addresses packets cross from one NIC to another: what counts is who has the
+// address.
+func (c *TCPConn) acceptedOn(peer tcpip.FullAddress) tcpip.NICID {
+	local, _ := c.ep.GetLocalAddress() // gVisor's never fails
+	if p := c.d.plan.Load(); p.has(fromAddr(peer.Addr).Unmap()) {
+		return p.nicWith(fromAddr(local.Addr).Unmap(), local.NIC)
+	}
+	return local.NIC
 }

@@ -173,7 +173,7 @@ func (s *socket) acceptNow() (*TCPConn, error) {
 	default:
 	}
 	c := newTCPConn(s.d, s.network, ep, wq)
-	c.settle(peer)
+	c.settle(c.acceptedOn(peer), peer)
 	if err := c.track(); err != nil {
 		_ = c.Close()
 		return nil, callError("accept", err)

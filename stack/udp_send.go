@@ -146,8 +146,8 @@ func (c *UDPConn) sendLocked(b []byte, to netip.AddrPort) (int, error) {
 		return 0, os.NewSyscallError("sendto", syscall.EMSGSIZE)
 	}
 	var p path
+	var err error
 	if to.IsValid() {
-		var err error
 		if p, err = c.pathTo(to.Addr()); err != nil {
 			return 0, callError("sendto", err)
 		}
@@ -165,7 +165,13 @@ func (c *UDPConn) sendLocked(b []byte, to netip.AddrPort) (int, error) {
 			if err := c.failed(); err != nil {
 				return 0, err
 			}
-			return 0, stackError("sendto", terr)
+			if !to.IsValid() || c.last.plan == c.d.plan.Load() {
+				return 0, stackError("sendto", terr)
+			}
+			// The PvD has changed in the meantime.
+			if p, err = c.pathTo(to.Addr()); err != nil {
+				return 0, callError("sendto", err)
+			}
 		}
 	}
 }
