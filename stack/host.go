@@ -46,6 +46,8 @@ type Host struct {
 	links   map[string]*hostLink
 	joiners map[joiner]struct{}
 	closed  bool
+
+	done sync.WaitGroup // the goroutine that passes gVisor's log on, which ends with Close
 }
 
 // A joiner is a socket that is in every PvD.
@@ -80,6 +82,7 @@ func New(c Config) (*Host, error) {
 		}
 	}
 	h.registry = pvd.NewRegistry(pvd.RegistryConfig{Apply: h.apply, Observe: h.observe})
+	gvisorLog.tap(h)
 	return h, nil
 }
 
@@ -111,6 +114,8 @@ func (h *Host) Close() error {
 	for _, j := range h.everyJoiner() {
 		_ = j.close() // it has no owner to tell
 	}
+	gvisorLog.untap(h)
+	h.done.Wait()
 	return errors.Join(errs...)
 }
 

@@ -56,6 +56,9 @@ const (
 	// from packets still on their way; 150 runs under a flood of SYNs took 7 ms at most.
 	abortWait = 500 * time.Millisecond
 
+	// gvisorLines is how many of gVisor's log lines wait for a host's logger.
+	gvisorLines = 64
+
 	// destroyWait is how long a removal waits for the stack's goroutines to end before
 	// it reports that they have not.
 	destroyWait = 2 * time.Second
