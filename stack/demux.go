@@ -103,7 +103,7 @@ func (t *linkTable) classifyARP(head []byte, v verdict, s station) verdict {
 		if concerned = t.ownersAt(target, s.dst); target.IsUnspecified() {
 			concerned = t.at(s)
 		}
-		if p := t.routerOf(sender); p != nil && a.Op() == header.ARPReply && concerned.has(p) {
+		if p := t.behind(sender, concerned); p != nil && a.Op() == header.ARPReply {
 			v.group = ports{p}
 			return v.done(concerned, dropNotOwned)
 		}
@@ -194,7 +194,7 @@ func (t *linkTable) classifyUnicast(h []byte, v verdict, s station, src, dst net
 // or the one whose router it is that advertises itself.
 func (t *linkTable) hearers(owners ports, h []byte, src mac) ports {
 	if isND(h) && !isNS(h) {
-		if p := t.routerOf(addr6(h[header.IPv6MinimumSize+8:])); p != nil && owners.has(p) {
+		if p := t.behind(addr6(h[header.IPv6MinimumSize+8:]), owners); p != nil {
 			return ports{p}
 		}
 	}

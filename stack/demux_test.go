@@ -228,7 +228,7 @@ func TestClassifyEqualAddresses(t *testing.T) {
 		b := w.add(pvd.Config{Name: "b", Addresses: addresses("192.168.1.2/24"), Routes: route("192.168.1.254")})
 		w.answerARP(map[netip.Addr]mac{ip("192.168.1.1"): macA, ip("192.168.1.254"): macB})
 		for m, p := range map[mac]*port{macA: a, macB: b} {
-			if !eventually(func() bool { return w.link.table.Load().stationOf(m) == p }) {
+			if !eventually(func() bool { return w.link.table.Load().hears(p, m) }) {
 				t.Errorf("station %v has not been learned", m)
 			}
 		}

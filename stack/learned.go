@@ -18,29 +18,30 @@ import (
 type learnedMACs struct {
 	mu       sync.RWMutex // held while the link's table is replaced
 	stations map[ownRouter]mac
-	ports    map[mac]*port // the same by station; nil: of several PvDs, which tells nothing
+	ports    map[mac]ports // the same by station; what is several rivals' tells nothing
 }
 
-// An ownRouter is a router that one port on a link has and no other.
+// An ownRouter is a router that a port with rivals has, and none of them.
 type ownRouter struct {
 	port *port
 	addr netip.Addr
 }
 
-func (l *learnedMACs) lookup(m mac) *port {
+func (l *learnedMACs) lookup(m mac) ports {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	return l.ports[m]
 }
 
-func (l *learnedMACs) indexLocked() {
-	l.ports = make(map[mac]*port, len(l.stations))
+func (l *learnedMACs) indexLocked(t *linkTable) {
+	l.ports = make(map[mac]ports, len(l.stations))
 	for r, m := range l.stations {
-		if had, ok := l.ports[m]; ok && had != r.port {
-			l.ports[m] = nil
-		} else {
-			l.ports[m] = r.port
+		if !l.ports[m].has(r.port) {
+			l.ports[m] = append(l.ports[m], r.port)
 		}
+	}
+	for m, of := range l.ports {
+		l.ports[m] = of.filter(func(p *port) bool { return !slices.ContainsFunc(t.rivals[p], of.has) })
 	}
 }
 
@@ -51,11 +52,18 @@ func (l *hostLink) install(t *linkTable) {
 	defer l.learned.mu.Unlock()
 	l.table.Store(t)
 	maps.DeleteFunc(l.learned.stations, func(r ownRouter, _ mac) bool { return !t.tells(r) })
-	l.learned.indexLocked()
+	l.learned.indexLocked(t)
 }
 
 // tells reports whether the station of a router tells its port apart.
-func (t *linkTable) tells(r ownRouter) bool { return t.apart[r.port] && t.routerOf(r.addr) == r.port }
+func (t *linkTable) tells(r ownRouter) bool {
+	rivals := t.rivals[r.port]
+	if len(rivals) == 0 {
+		return false
+	}
+	of := t.routers[r.addr]
+	return of.has(r.port) && !slices.ContainsFunc(rivals, of.has)
+}
 
 // learn takes note of the hardware address with which a neighbour has answered p. If it
 // is a router that p alone has, its station is p's. It may be called with locks of gVisor's
@@ -67,14 +75,15 @@ func (l *hostLink) learn(p *port, a netip.Addr, m mac) {
 	}
 	l.learned.mu.Lock()
 	defer l.learned.mu.Unlock()
-	if had, ok := l.learned.stations[r]; ok && had == m || !l.table.Load().tells(r) {
+	t := l.table.Load() // it does not change while the lock is held
+	if had, ok := l.learned.stations[r]; ok && had == m || !t.tells(r) {
 		return
 	}
 	if l.learned.stations == nil {
 		l.learned.stations = make(map[ownRouter]mac)
 	}
 	l.learned.stations[r] = m
-	l.learned.indexLocked()
+	l.learned.indexLocked(t)
 }
 
 // meetStranger has the routers met of the ports that are to be told apart, at most once in
@@ -93,15 +102,21 @@ func (l *hostLink) meetStranger() {
 func (l *hostLink) meetRouters() {
 	t := l.table.Load()
 	l.done.Go(func() {
-		for p := range t.apart {
-			p.meetRouters(t.routersOf(p))
+		for p := range t.rivals {
+			p.meetRouters(t)
 		}
 	})
 }
 
 // meetRouters learns the stations of the port's own routers from gVisor's neighbour caches,
 // and has those asked for that are not there.
-func (p *port) meetRouters(routers []netip.Addr) {
+func (p *port) meetRouters(t *linkTable) {
+	var routers []netip.Addr
+	for a := range t.routers {
+		if t.tells(ownRouter{p, a}) {
+			routers = append(routers, a)
+		}
+	}
 	stk := p.domain.stk
 	states := make(map[netip.Addr]gstack.NeighborState)
 	for _, proto := range []tcpip.NetworkProtocolNumber{ipv4.ProtocolNumber, ipv6.ProtocolNumber} {
@@ -120,6 +135,7 @@ func (p *port) meetRouters(routers []netip.Addr) {
 		case gstack.Stale, gstack.Delay, gstack.Probe:
 			// What confirms such an entry can take many seconds. Asked anew, it takes one answer.
 			stk.RemoveNeighbor(p.nic, protocolOf(r), toAddr(r)) // gone already is as good
+		default: // nothing to build on
 		}
 		// The answer arrives at neighborChanged.
 		_ = stk.GetLinkAddress(p.nic, toAddr(r), tcpip.Address{}, protocolOf(r), func(gstack.LinkResolutionResult) {})

@@ -5,6 +5,10 @@ import (
 	"net/netip"
 	"testing"
 
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/network/arp"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+
 	"github.com/pvdstack/pvdstack/pvd"
 	"github.com/pvdstack/pvdstack/tun"
 )
@@ -52,7 +56,7 @@ func (e *equals) update(p *port, c pvd.Config) {
 // expect says that a router's station is soon known as p's.
 func (e *equals) expect(router string, p *port) {
 	e.t.Helper()
-	if !eventually(func() bool { return e.link.table.Load().stationOf(e.macs[router]) == p }) {
+	if !eventually(func() bool { return e.link.table.Load().hears(p, e.macs[router]) }) {
 		e.t.Errorf("the station of %s is not known as that of %s", router, p.domain.name())
 	}
 }
@@ -96,7 +100,7 @@ func TestRefusedChangeForgetsNoStation(t *testing.T) {
 		t.Fatal(err)
 	}
 	table := e.link.table.Load()
-	if table.stationOf(e.macs["192.168.1.1"]) != e.a || table.stationOf(e.macs["192.168.1.2"]) != e.b {
+	if !table.hears(e.a, e.macs["192.168.1.1"]) || !table.hears(e.b, e.macs["192.168.1.2"]) {
 		t.Error("stations are forgotten")
 	}
 }
@@ -107,9 +111,50 @@ func TestStationOfTwoRouters(t *testing.T) {
 	e := newEquals(t)
 	shared := e.macs["192.168.1.1"]
 	e.link.learn(e.b, ip("192.168.1.2"), shared)
-	if p := e.link.table.Load().stationOf(shared); p != nil {
-		t.Errorf("it is %s's", p.domain.name())
+	for _, p := range []*port{e.a, e.b} {
+		if e.link.table.Load().hears(p, shared) {
+			t.Errorf("it is %s's", p.domain.name())
+		}
 	}
 	e.link.learn(e.b, ip("192.168.1.2"), e.macs["192.168.1.2"])
 	e.expect("192.168.1.1", e.a)
+}
+
+// Two pairs of PvDs with an address in common, one of each pair behind the same router: what
+// has to be told apart is who shares an address, not who shares a router.
+func TestPairsShareRouters(t *testing.T) {
+	for _, known := range []bool{true, false} {
+		e := &equals{wire: newWire(t, tun.Ethernet), macs: map[string]mac{"192.168.0.1": {2, 0, 0, 0, 1, 1}, "192.168.0.2": {2, 0, 0, 0, 1, 2}}}
+		stations := make(map[netip.Addr]mac)
+		for a, m := range e.macs {
+			stations[ip(a)] = m
+		}
+		e.answerARP(stations)
+		ports := make(map[string]*port)
+		for name, at := range map[string][2]string{
+			"a": {"192.168.0.9/16", "192.168.0.1"}, "b": {"192.168.0.9/16", "192.168.0.2"},
+			"c": {"192.168.0.10/16", "192.168.0.1"}, "d": {"192.168.0.10/16", "192.168.0.2"},
+		} {
+			c := e.config(name, at[1])
+			c.Addresses = addresses(at[0])
+			if known {
+				m := e.macs[at[1]]
+				c.Neighbors = []pvd.Neighbor{{Addr: ip(at[1]), MAC: m[:]}}
+			}
+			ports[name] = e.add(c)
+		}
+		for name, router := range map[string]string{"a": "192.168.0.1", "b": "192.168.0.2", "c": "192.168.0.1", "d": "192.168.0.2"} {
+			p := ports[name]
+			e.expect(router, p)
+			own := (*p.domain.plan.Load()).addrs[0].Prefix.Addr()
+			packet := udpPacket(addrPort("8.8.8.8:53"), netip.AddrPortFrom(own, 4000), "")
+			if v := e.classify(ethFrame(e.macs[router], p.macOf(), ipv4.ProtocolNumber, packet)); v.why != delivered || v.to != p {
+				t.Errorf("known %v: from %s's router: %v", known, name, v.why)
+			}
+			request := arpPacket(header.ARPRequest, e.macs[router], ip(router), own)
+			if v := e.classify(ethFrame(e.macs[router], allStations, arp.ProtocolNumber, request)); v.why != delivered || v.to != p {
+				t.Errorf("known %v: request of %s's router: %v", known, name, v.why)
+			}
+		}
+	}
 }

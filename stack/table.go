@@ -23,12 +23,12 @@ type linkTable struct {
 	owners     map[netip.Addr]ports
 	broadcasts map[netip.Addr]ports // directed broadcast addresses
 
-	// routers tells whose router has an address. Where PvDs with equal addresses have to
-	// be told apart, the station that has answered for a router of one of them alone is
-	// that one's.
+	// Ports that have an address in common are rivals, and have to be told apart: the
+	// station that has answered for a router which one of them has, and no rival, is that
+	// one's.
 	routers map[netip.Addr]ports
-	apart   map[*port]bool // the ports that share an address with another
-	known   map[mac]*port  // stations that the configuration gives to a port
+	rivals  map[*port]ports // of every port that has any
+	known   map[mac]ports   // stations that the configuration gives to ports with rivals
 	learned *learnedMACs
 }
 
@@ -71,10 +71,10 @@ func (s ports) filter(match func(*port) bool) ports {
 // hearing returns those of s that may hear the station src: all, but that a port which has
 // to be told apart hears its own stations only.
 func (s ports) hearing(t *linkTable, src mac) ports {
-	if len(t.apart) == 0 {
+	if len(t.rivals) == 0 {
 		return s
 	}
-	return s.filter(func(p *port) bool { return !t.apart[p] || t.stationOf(src) == p })
+	return s.filter(func(p *port) bool { return len(t.rivals[p]) == 0 || t.hears(p, src) })
 }
 
 // ownersAt returns the owners of an address if one of them is the station m. Where several
@@ -94,12 +94,17 @@ func (t *linkTable) ownersAt(a netip.Addr, m mac) ports {
 // at returns the ports that are the station a frame was sent to.
 func (t *linkTable) at(s station) ports { return t.stations[s.dst] }
 
-// stationOf returns the port whose neighbour a station is, nil if that is unknown.
-func (t *linkTable) stationOf(m mac) *port {
-	if p, ok := t.known[m]; ok {
-		return p
+// hears reports whether the station m is a neighbour of p, which has rivals, and of none of
+// them. What the configuration says of a station goes before what has been learned.
+func (t *linkTable) hears(p *port, m mac) bool {
+	known := t.known[m]
+	switch {
+	case known.has(p):
+		return true
+	case slices.ContainsFunc(t.rivals[p], known.has):
+		return false
 	}
-	return t.learned.lookup(m)
+	return t.learned.lookup(m).has(p)
 }
 
 // ownedByOther reports whether a belongs to a PvD on this link other than p's, and not to
@@ -118,8 +123,8 @@ func newLinkTable(layer tun.Layer, on []portPlan, learned *learnedMACs) (*linkTa
 		owners:     make(map[netip.Addr]ports),
 		broadcasts: make(map[netip.Addr]ports),
 		routers:    make(map[netip.Addr]ports),
-		apart:      make(map[*port]bool),
-		known:      make(map[mac]*port),
+		rivals:     make(map[*port]ports),
+		known:      make(map[mac]ports),
 		learned:    learned,
 	}
 	plans := make(map[*port]*portPlan, len(on))
@@ -128,14 +133,10 @@ func newLinkTable(layer tun.Layer, on []portPlan, learned *learnedMACs) (*linkTa
 		plans[pp.port] = pp
 		t.add(pp)
 	}
+	t.findRivals()
 	for a, owners := range t.owners {
-		if len(owners) > 1 {
-			for _, p := range owners {
-				t.apart[p] = true
-			}
-			if err := t.tellApart(a, owners, plans); err != nil {
-				return nil, err
-			}
+		if err := t.tellApart(a, owners, plans); err != nil {
+			return nil, err
 		}
 	}
 	for b, of := range t.broadcasts {
@@ -146,9 +147,9 @@ func newLinkTable(layer tun.Layer, on []portPlan, learned *learnedMACs) (*linkTa
 			}
 		}
 	}
-	for p := range t.apart {
+	for p := range t.rivals {
 		for _, m := range plans[p].stations {
-			t.known[m] = p
+			t.known[m] = append(t.known[m], p)
 		}
 	}
 	return t, nil
@@ -173,8 +174,21 @@ func (t *linkTable) add(pp *portPlan) {
 	}
 }
 
+// findRivals finds which ports have an address in common.
+func (t *linkTable) findRivals() {
+	for _, owners := range t.owners {
+		for _, p := range owners {
+			for _, q := range owners {
+				if p != q && !t.rivals[p].has(q) {
+					t.rivals[p] = append(t.rivals[p], q)
+				}
+			}
+		}
+	}
+}
+
 // tellApart checks that the owners of an address have neighbours that differ: each needs
-// stations of its own by configuration, or a router whose address no other one has.
+// stations of its own by configuration, or a router that no rival has.
 func (t *linkTable) tellApart(a netip.Addr, owners ports, plans map[*port]*portPlan) error {
 	for i, p := range owners {
 		for _, q := range owners[i+1:] {
@@ -204,7 +218,7 @@ func (t *linkTable) distinct(a, b *portPlan) error {
 		if len(pp.stations) > 0 {
 			continue
 		}
-		if !slices.ContainsFunc(pp.routers, func(r netip.Addr) bool { return len(t.routers[r]) == 1 }) {
+		if !slices.ContainsFunc(pp.routers, func(r netip.Addr) bool { return t.tells(ownRouter{pp.port, r}) }) {
 			return fmt.Errorf("%s has neither a neighbour with a hardware address in its configuration nor a router of its own",
 				pp.port.domain.name())
 		}
@@ -212,24 +226,18 @@ func (t *linkTable) distinct(a, b *portPlan) error {
 	return nil
 }
 
-// routerOf returns the port that alone has a router at a, nil if there is none. What a
-// router says of its own hardware address has to reach that port before it is known.
-func (t *linkTable) routerOf(a netip.Addr) *port {
-	if r := t.routers[a]; len(r) == 1 {
-		return r[0]
+// behind returns the one of some ports that has a router at a, nil if that is none or
+// several. What a router says of its own hardware address has to reach that port before it
+// is known.
+func (t *linkTable) behind(a netip.Addr, among ports) *port {
+	routers := t.routers[a]
+	if len(routers) == 0 {
+		return nil
+	}
+	if of := among.filter(routers.has); len(of) == 1 {
+		return of[0]
 	}
 	return nil
-}
-
-// routersOf returns the routers that p alone has.
-func (t *linkTable) routersOf(p *port) []netip.Addr {
-	var as []netip.Addr
-	for a, on := range t.routers {
-		if len(on) == 1 && on[0] == p {
-			as = append(as, a)
-		}
-	}
-	return as
 }
 
 // directedBroadcast returns the address of all stations on an IPv4 prefix
