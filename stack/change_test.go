@@ -1,6 +1,7 @@
 package stack_test
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"syscall"
@@ -160,4 +161,52 @@ func addressesOf(prefixes ...string) []pvd.Address {
 		as[i].Prefix = netip.MustParsePrefix(p)
 	}
 	return as
+}
+
+// Prefixes that leave no room for a broadcast address, or for anybody else, work on
+// Ethernet as they do on an IP link.
+func TestNarrowPrefixes(t *testing.T) {
+	route := func(to string, via ...string) pvd.Route {
+		r := pvd.Route{To: netip.MustParsePrefix(to)}
+		if len(via) > 0 {
+			r.Via = netip.MustParseAddr(via[0])
+		}
+		return r
+	}
+	for _, tt := range []struct {
+		name   string
+		own    string
+		routes []pvd.Route
+		peers  []string // addresses of the far end
+		dial   string
+	}{
+		{"31", "10.0.0.0/31", nil, []string{"10.0.0.1/31"}, "10.0.0.1"},
+		{"127", "2001:db8::/127", nil, []string{"2001:db8::1/127"}, "2001:db8::1"},
+		{"32, host route", "10.0.0.1/32", []pvd.Route{route("10.9.9.9/32")}, []string{"10.9.9.9/8"}, "10.9.9.9"},
+		{"128, host route", "2001:db8::1/128", []pvd.Route{route("2001:db8:9::9/128")}, []string{"2001:db8:9::9/32"}, "2001:db8:9::9"},
+		{
+			"router behind a host route", "10.0.0.1/32",
+			[]pvd.Route{route("0.0.0.0/0", "10.9.9.9"), route("10.9.9.9/32")},
+			[]string{"10.9.9.9/8", "192.0.2.1/32"}, "192.0.2.1",
+		},
+		{"default without router", "10.0.0.1/32", []pvd.Route{route("0.0.0.0/0")}, []string{"10.9.9.9/8"}, "10.9.9.9"},
+		{"default without router, IPv6", "2001:db8::1/128", []pvd.Route{route("::/0")}, []string{"2001:db8:9::9/32"}, "2001:db8:9::9"},
+		{"everything on the link", "10.0.0.1/1", nil, []string{"10.9.9.9/8"}, "10.9.9.9"},
+	} {
+		for _, layer := range []tun.Layer{tun.Ethernet, tun.IP} {
+			t.Run(fmt.Sprint(tt.name, " layer ", layer), func(t *testing.T) {
+				t.Parallel()
+				h, far := newHost(t), newHost(t)
+				pipeOf(t, layer, "wire", h, far)
+				n := add(t, h, pvd.Config{Links: []string{"wire"}, Addresses: addressesOf(tt.own), Routes: tt.routes})
+				peer := add(t, far, pvd.Config{Links: []string{"wire"}, Addresses: addressesOf(tt.peers...)})
+				connect(t, n, peer, tt.dial)
+				own := netip.MustParsePrefix(tt.own).Addr().String()
+				if !netip.MustParsePrefix(tt.peers[0]).Contains(netip.MustParseAddr(own)) {
+					return
+				}
+				connect(t, peer, n, own)
+			})
+		}
+	}
 }

@@ -27,6 +27,12 @@ type wire struct {
 
 func newWire(t testing.TB, layer tun.Layer) *wire {
 	t.Helper()
+	return newWireOf(t, layer, func(l tun.Link) tun.Link { return l })
+}
+
+// newWireOf is newWire with a link that is more than a pipe.
+func newWireOf(t testing.TB, layer tun.Layer, wrap func(tun.Link) tun.Link) *wire {
+	t.Helper()
 	near, far := tun.Pipe(tun.PipeConfig{Layer: layer})
 	h, err := New(Config{Secret: []byte("for the test")})
 	if err != nil {
@@ -38,7 +44,7 @@ func newWire(t testing.TB, layer tun.Layer) *wire {
 		}
 		far.Close()
 	})
-	if err := h.AddLink("lab", near); err != nil {
+	if err := h.AddLink("lab", wrap(near)); err != nil {
 		t.Fatal(err)
 	}
 	l, _ := h.link("lab")

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"net"
 	"strings"
 	"testing"
 
@@ -103,3 +104,63 @@ func TestNodeLocalStaysInside(t *testing.T) {
 		}
 	}
 }
+
+// Where all PvDs have to use the link's own hardware address, addresses alone tell them
+// apart, and nothing comes from ourselves.
+func TestOneStationForAll(t *testing.T) {
+	w := newWireOf(t, tun.Ethernet, func(l tun.Link) tun.Link { return oneStation{l} })
+	a := w.add(pvd.Config{Name: "a", Addresses: addresses("10.0.0.2/24", "2001:db8:a::2/64")})
+	b := w.add(pvd.Config{Name: "b", Addresses: addresses("10.0.0.3/24", "2001:db8:b::2/64")})
+	own := a.macOf()
+	if own != mac(oneStation{}.HardwareAddr()) || b.macOf() != own {
+		t.Fatalf("stations %v and %v", a.mac, b.mac)
+	}
+	both := ports{a, b}
+	linkLocal := func(p *port) string {
+		for _, i := range p.domain.plan.Load().addrs {
+			if i.Automatic {
+				return i.Prefix.Addr().String()
+			}
+		}
+		return ""
+	}
+	request := func(sender, target string) []byte {
+		return ethFrame(stranger, allStations, arp.ProtocolNumber, arpPacket(header.ARPRequest, stranger, ip(sender), ip(target)))
+	}
+	advert := func(dst, target string) []byte {
+		m := header.ICMPv6(make([]byte, header.ICMPv6NeighborAdvertMinimumSize))
+		m.SetType(header.ICMPv6NeighborAdvert)
+		copy(m[8:], ip(target).AsSlice())
+		return ethFrame(stranger, own, ipv6.ProtocolNumber, ipPacket(uint8(header.ICMPv6ProtocolNumber), ip("fe80::9"), ip(dst), m))
+	}
+	for _, tt := range []struct {
+		name  string
+		frame []byte
+		want  reason
+		to    ports
+	}{
+		{"a's address", ethFrame(stranger, own, ipv4.ProtocolNumber, udpPacket(addrPort("10.0.0.9:1"), addrPort("10.0.0.2:2"), "")), delivered, ports{a}},
+		{"b's address", ethFrame(stranger, own, ipv4.ProtocolNumber, udpPacket(addrPort("10.0.0.9:1"), addrPort("10.0.0.3:2"), "")), delivered, ports{b}},
+		{"ourselves", ethFrame(own, own, ipv4.ProtocolNumber, udpPacket(addrPort("10.0.0.2:1"), addrPort("10.0.0.3:2"), "")), dropOwnMAC, nil},
+		{"request for a", request("10.0.0.9", "10.0.0.2"), delivered, ports{a}},
+		{"request of b's address for a", request("10.0.0.3", "10.0.0.2"), deliveredCopies, both},
+		{"reply to b", ethFrame(stranger, own, arp.ProtocolNumber, arpPacket(header.ARPReply, stranger, ip("10.0.0.9"), ip("10.0.0.3"))), delivered, ports{b}},
+		{"reply to nobody here", ethFrame(stranger, own, arp.ProtocolNumber, arpPacket(header.ARPReply, stranger, ip("10.0.0.9"), ip("10.0.0.4"))), dropNotOwned, nil},
+		{"advertisement to a", advert(linkLocal(a), "fe80::9"), delivered, ports{a}},
+		{"advertisement to b of a's address", advert(linkLocal(b), "2001:db8:a::2"), delivered, ports{b}},
+	} {
+		v := w.classify(tt.frame)
+		got := ports(v.group)
+		if v.to != nil {
+			got = ports{v.to}
+		}
+		if v.why != tt.want || len(got) != len(tt.to) || len(got.filter(tt.to.has)) != len(tt.to) {
+			t.Errorf("%s: %v to %d ports, want %v to %d", tt.name, v.why, len(got), tt.want, len(tt.to))
+		}
+	}
+}
+
+// oneStation is a link on which everybody uses one hardware address.
+type oneStation struct{ tun.Link }
+
+func (oneStation) HardwareAddr() net.HardwareAddr { return net.HardwareAddr{2, 0, 0, 0, 9, 9} }

@@ -141,3 +141,23 @@ func TestLinkLocalNeedsNoRoute(t *testing.T) {
 		}
 	}
 }
+
+// Every packet is counted once, also one that waits for a neighbour, or would, when the
+// PvD goes.
+func TestWaitingPacketsAreCounted(t *testing.T) {
+	p := lone(t)
+	const n = 3 * maxHopQueue
+	for range n {
+		p.writeAndRelease(outgoing("8.8.8.8"))
+	}
+	if got := p.counted(dropHopQueue); got != n-maxHopQueue {
+		t.Errorf("%d dropped while others wait", got)
+	}
+	if err := p.domain.host.Remove(t.Context(), p.domain.ref); err != nil {
+		t.Fatal(err)
+	}
+	p.writeAndRelease(outgoing("8.8.8.8"))
+	if !eventually(func() bool { return p.counted(dropHopQueue)+p.counted(dropNoNeighbor) == n+1 }) {
+		t.Errorf("%d and %d of %d packets", p.counted(dropHopQueue), p.counted(dropNoNeighbor), n+1)
+	}
+}
