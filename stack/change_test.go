@@ -187,7 +187,8 @@ func TestNarrowPrefixes(t *testing.T) {
 		{
 			"router behind a host route", "10.0.0.1/32",
 			[]pvd.Route{route("0.0.0.0/0", "10.9.9.9"), route("10.9.9.9/32")},
-			[]string{"10.9.9.9/8", "192.0.2.1/32"}, "192.0.2.1",
+			[]string{"10.9.9.9/8", "192.0.2.1/32"},
+			"192.0.2.1",
 		},
 		{"default without router", "10.0.0.1/32", []pvd.Route{route("0.0.0.0/0")}, []string{"10.9.9.9/8"}, "10.9.9.9"},
 		{"default without router, IPv6", "2001:db8::1/128", []pvd.Route{route("::/0")}, []string{"2001:db8:9::9/32"}, "2001:db8:9::9"},
