@@ -20,6 +20,7 @@ const (
 	portSink   = 5001 // reads
 	portSource = 5002 // writes
 	portEcho   = 5003 // answers what it reads with as much
+	portOnce   = 5004 // does so once, and closes
 )
 
 // patience bounds what takes no time when all is well.
@@ -37,7 +38,7 @@ type peerServer struct {
 // servePeer serves connections from anywhere, and the commands on in, until that ends.
 func servePeer(in io.Reader, out io.Writer) error {
 	p := &peerServer{}
-	for port, serve := range map[int]func(net.Conn){portSink: p.sink, portSource: p.source, portEcho: p.echo} {
+	for port, serve := range map[int]func(net.Conn){portSink: p.sink, portSource: p.source, portEcho: p.echo, portOnce: p.once} {
 		l, err := net.Listen("tcp4", fmt.Sprintf(":%d", port))
 		if err != nil {
 			return err
@@ -106,6 +107,13 @@ func (p *peerServer) echo(c net.Conn) {
 		if _, err := c.Write(b[:n]); err != nil {
 			return
 		}
+	}
+}
+
+func (p *peerServer) once(c net.Conn) {
+	b := make([]byte, 1)
+	if _, err := c.Read(b); err == nil {
+		c.Write(b) //nolint:errcheck // the other side sees that
 	}
 }
 
