@@ -34,8 +34,9 @@ func (c Config) Validate() error {
 		bad(where, again(a.Prefix.Addr(), a.Link))
 	}
 	bad("routes", atMost(len(c.Routes), MaxRoutes))
+	onLink := slices.DeleteFunc(slices.Clone(c.Routes), func(r Route) bool { return r.Via.IsValid() })
 	for i, r := range c.Routes {
-		bad(fmt.Sprintf("routes[%d]", i), c.validateRoute(r))
+		bad(fmt.Sprintf("routes[%d]", i), c.validateRoute(r, onLink))
 	}
 	bad("neighbors", atMost(len(c.Neighbors), MaxNeighbors))
 	again = c.repeats()
@@ -148,7 +149,8 @@ func isNetworkOrBroadcast(p netip.Prefix) bool {
 	return host&mask == 0 || host&mask == mask
 }
 
-func (c Config) validateRoute(r Route) error {
+// validateRoute validates a route; onLink are those that need no router.
+func (c Config) validateRoute(r Route, onLink []Route) error {
 	switch {
 	case !r.To.IsValid():
 		return errors.New("to: not a valid prefix")
@@ -172,10 +174,10 @@ func (c Config) validateRoute(r Route) error {
 	if !r.Via.IsValid() {
 		return nil
 	}
-	return c.validateVia(r)
+	return c.validateVia(r, onLink)
 }
 
-func (c Config) validateVia(r Route) error {
+func (c Config) validateVia(r Route, onLink []Route) error {
 	via := r.Via
 	switch {
 	case via.Is4() != r.To.Addr().Is4():
@@ -205,8 +207,8 @@ func (c Config) validateVia(r Route) error {
 			return nil
 		}
 	}
-	for _, o := range c.Routes {
-		if !o.Via.IsValid() && o.To.Contains(via) && c.LinkOfRoute(o) == link {
+	for _, o := range onLink {
+		if o.To.Contains(via) && c.LinkOfRoute(o) == link {
 			return nil
 		}
 	}

@@ -345,6 +345,10 @@ func FuzzClassify(f *testing.F) {
 		if (v.why == delivered) != (v.to != nil) || (v.why == deliveredCopies) != (len(v.group) > 1) {
 			t.Errorf("verdict contradicts itself: %+v", v)
 		}
+		if dst, ok := destination(frame, w.link.table.Load().layer); ok && v.to != nil && v.proto != arp.ProtocolNumber &&
+			!dst.IsMulticast() && dst != limitedBroadcast && w.link.table.Load().broadcasts[dst] == nil && !v.to.owns(dst) {
+			t.Errorf("a packet to %v for a PvD that does not have it", dst)
+		}
 		// The whole way, through both stacks, with and without the link's word for the
 		// checksums.
 		for _, m := range []tun.Meta{{}, {Flags: tun.DataValid}, {Flags: tun.NeedsCsum, CsumStart: 34, CsumOffset: 6}} {
@@ -353,4 +357,18 @@ func FuzzClassify(f *testing.F) {
 			}
 		}
 	})
+}
+
+// destination reads where a packet goes to without the code under test.
+func destination(frame []byte, layer tun.Layer) (netip.Addr, bool) {
+	if layer == tun.Ethernet {
+		frame = frame[min(len(frame), tun.EthernetHeaderLen):]
+	}
+	switch {
+	case len(frame) >= header.IPv4MinimumSize && frame[0]>>4 == 4:
+		return netip.AddrFromSlice(frame[16:20])
+	case len(frame) >= header.IPv6MinimumSize && frame[0]>>4 == 6:
+		return netip.AddrFromSlice(frame[24:40])
+	}
+	return netip.Addr{}, false
 }
