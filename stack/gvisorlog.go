@@ -13,6 +13,9 @@ import (
 // all hosts get it.
 var gvisorLog logFork
 
+// stderr is where gVisor's log goes at first. A program may replace os.Stderr later.
+var stderr = os.Stderr
+
 // A logFork hands each of gVisor's log lines to every host.
 type logFork struct {
 	mu    sync.Mutex
@@ -24,7 +27,7 @@ type logFork struct {
 func (f *logFork) tap(h *Host) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if e, ok := log.Log().Emitter.(log.GoogleEmitter); ok && e.Next == os.Stderr {
+	if e, ok := log.Log().Emitter.(log.GoogleEmitter); ok && e.Next == stderr {
 		log.SetTarget(f)
 	}
 	if f.lines == nil {

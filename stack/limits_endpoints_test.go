@@ -169,7 +169,8 @@ func TestListenBacklog(t *testing.T) {
 		made++
 		defer c.Close()
 	}
-	if made < listenBacklog || made > listenBacklog+1 {
+	// gVisor lets handshakes that are under way finish when the queue fills.
+	if made < listenBacklog || made > listenBacklog+4 {
 		t.Errorf("%d connections wait to be accepted, the backlog is %d", made, listenBacklog)
 	}
 }
