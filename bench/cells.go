@@ -251,7 +251,7 @@ func connectOnce(ctx context.Context, l lane) error {
 	defer stop()
 	b := make([]byte, 1)
 	if err = exchange(c, b); err == nil {
-		if _, err = c.Read(b); err == io.EOF {
+		if _, err = c.Read(b); errors.Is(err, io.EOF) {
 			err = nil
 		}
 	}
