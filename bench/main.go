@@ -92,7 +92,7 @@ const (
 func parse(args []string) (options, error) {
 	o := options{instances: 300, pvds: 1000, routes: 10000}
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
-	f.IntVar(&o.rounds, "rounds", 15, "paired rounds")
+	f.IntVar(&o.rounds, "rounds", 21, "paired rounds")
 	f.DurationVar(&o.window, "window", 300*time.Millisecond, "length of one measurement of throughput; the others take half")
 	f.IntVar(&o.mtu, "mtu", 1500, "MTU of all links, in octets, up to 65520")
 	f.IntVar(&o.gogc, "gogc", 400, "GOGC, the same for all")
