@@ -18,8 +18,9 @@ const (
 	maxPortTries = 64
 
 	// copyBuffer is the length, in octets, of the buffers that ReadFrom and WriteTo
-	// borrow: as much as one segment with offload holds.
-	copyBuffer = 64 << 10
+	// borrow: what one segment with offload holds, in whole segments of an Ethernet. The
+	// few octets more that make 64 KB would leave in a frame of their own.
+	copyBuffer = 45 * 1448
 
 	// moderateAfter is how much, in octets, a reader takes before the receive buffer is
 	// given the chance to grow. Each time costs the endpoint's lock.
