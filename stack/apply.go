@@ -270,7 +270,7 @@ func (d *domain) removeAddress(a pvd.AddressInfo) {
 
 // resizeAddresses tells the stack of new prefix lengths. It wants to know an IPv4 address's
 // for the broadcast address only, and nothing of an IPv6 address's. What stands on the
-// addresses stays.
+// addresses stays; for as long as anything does, gVisor keeps the broadcast address too.
 func (d *domain) resizeAddresses(resized []pvd.AddressInfo) {
 	for _, a := range resized {
 		if !a.Prefix.Addr().Is4() {

@@ -33,7 +33,8 @@ func errnoOf(err tcpip.Error) syscall.Errno {
 	// ErrNoNet is an ICMP code of a router's. ENONET stands for a PvD that is gone.
 	case *tcpip.ErrHostUnreachable, *tcpip.ErrHostDown, *tcpip.ErrNoNet:
 		return syscall.EHOSTUNREACH
-	case *tcpip.ErrBadLocalAddress, *tcpip.ErrNoPortAvailable:
+	// A route is in an invalid state when its source has just been taken away.
+	case *tcpip.ErrBadLocalAddress, *tcpip.ErrNoPortAvailable, *tcpip.ErrInvalidEndpointState:
 		return syscall.EADDRNOTAVAIL
 	case *tcpip.ErrUnknownDevice, *tcpip.ErrUnknownNICID, *tcpip.ErrInvalidNICID:
 		return syscall.ENETDOWN

@@ -107,9 +107,13 @@ func (h *Host) Close() error {
 			errs = append(errs, err)
 		}
 	}
-	for _, name := range h.Links() {
-		errs = append(errs, h.removeLink(ctx, name))
-	}
+	errs = append(errs, h.registry.Serialize(ctx, func() error {
+		var errs []error
+		for _, name := range h.Links() {
+			errs = append(errs, h.takeLink(name))
+		}
+		return errors.Join(errs...)
+	}))
 	h.registry.Close()
 	for _, j := range h.everyJoiner() {
 		_ = j.close() // it has no owner to tell
@@ -161,22 +165,23 @@ func (h *Host) AddLink(name string, l tun.Link) error {
 
 // RemoveLink takes a link away and closes it. PvDs on it stay; their connections over it
 // fail with ENETDOWN.
-func (h *Host) RemoveLink(name string) error { return h.removeLink(context.Background(), name) }
+func (h *Host) RemoveLink(name string) error {
+	return h.registry.Serialize(context.Background(), func() error { return h.takeLink(name) })
+}
 
-func (h *Host) removeLink(ctx context.Context, name string) error {
-	return h.registry.Serialize(ctx, func() error {
-		hl, ok := h.link(name)
-		if !ok {
-			return fmt.Errorf("stack: there is no link %q", name)
-		}
-		h.mu.Lock()
-		delete(h.links, name)
-		h.mu.Unlock()
-		h.reapply(name)
-		err := hl.link.Close()
-		hl.done.Wait()
-		return err
-	})
+// takeLink removes a link. It runs on the registry's writer.
+func (h *Host) takeLink(name string) error {
+	hl, ok := h.link(name)
+	if !ok {
+		return fmt.Errorf("stack: there is no link %q", name)
+	}
+	h.mu.Lock()
+	delete(h.links, name)
+	h.mu.Unlock()
+	h.reapply(name)
+	err := hl.link.Close()
+	hl.done.Wait()
+	return err
 }
 
 // Links returns the names of the host's links, sorted.

@@ -50,28 +50,66 @@ func TestStorm(t *testing.T) {
 	if testing.Short() {
 		rounds = 25
 	}
+	s := newStorm(t)
+	ctx, calm := context.WithCancel(t.Context())
+	traffic := s.traffic(ctx)
+	changes := s.changes(rounds)
+	changes.Wait()
+	calm()
+	traffic.Wait()
+	s.check()
+}
+
+// Close ends a storm, and nothing of it is left.
+func TestCloseInAStorm(t *testing.T) {
+	for range 5 {
+		s := newStorm(t)
+		traffic, changes := s.traffic(t.Context()), s.changes(100)
+		time.Sleep(20 * time.Millisecond)
+		if err := s.host.Close(); err != nil {
+			t.Error(err)
+		}
+		traffic.Wait()
+		changes.Wait()
+		if len(s.host.domains)+len(s.host.links)+len(s.host.joiners) != 0 {
+			t.Errorf("left: PvDs %v, links %v, %d joiners", s.host.domains, s.host.links, len(s.host.joiners))
+		}
+	}
+}
+
+func newStorm(t *testing.T) *storm {
+	t.Helper()
 	tuntest.CheckLeaks(t)
 	s := &storm{t: t, host: newStormHost(t), far: newStormHost(t), links: []string{"ether0", "ether1", "ip0", "ip1"}, slots: make([]stormSlot, 4)}
-	rng := func(n uint64) *rand.Rand { return rand.New(rand.NewPCG(1, n)) }
 	for _, name := range s.links {
 		s.attach(name)
 	}
-	ctx, calm := context.WithCancel(t.Context())
-	var changes, traffic sync.WaitGroup
-	traffic.Go(func() { s.listenEverywhere(ctx) })
-	for i := range 2 {
-		traffic.Go(func() { s.talk(ctx, rng(uint64(100+i))) })
+	return s
+}
+
+// traffic goes on until ctx ends, or the host is closed.
+func (s *storm) traffic(ctx context.Context) *sync.WaitGroup {
+	var wg sync.WaitGroup
+	wg.Go(func() { s.listenEverywhere(ctx) })
+	for i := range uint64(2) {
+		wg.Go(func() { s.talk(ctx, rand.New(rand.NewPCG(2, i))) })
 	}
+	return &wg
+}
+
+// changes are made as many times, or until the host is closed.
+func (s *storm) changes(rounds int) *sync.WaitGroup {
+	var wg sync.WaitGroup
 	for i := range s.slots {
-		changes.Go(func() {
-			r := rng(uint64(i))
+		wg.Go(func() {
+			r := rand.New(rand.NewPCG(1, uint64(i)))
 			for range rounds {
 				s.change(i, r)
 			}
 		})
 	}
-	changes.Go(func() {
-		r := rng(99)
+	wg.Go(func() {
+		r := rand.New(rand.NewPCG(3, 0))
 		for range rounds {
 			name := s.links[r.IntN(len(s.links))]
 			s.detach(name)
@@ -79,10 +117,7 @@ func TestStorm(t *testing.T) {
 			s.attach(name)
 		}
 	})
-	changes.Wait()
-	calm()
-	traffic.Wait()
-	s.check()
+	return &wg
 }
 
 func newStormHost(t *testing.T) *Host {
@@ -106,7 +141,11 @@ func (s *storm) attach(name string) {
 		c.Layer = tun.IP
 	}
 	near, far := tun.Pipe(c)
-	if err := errors.Join(s.host.AddLink(name, near), s.far.AddLink(name, far)); err != nil {
+	if err := s.host.AddLink(name, near); err != nil {
+		s.unlessClosed(err)
+		_ = near.Close() // it is still ours
+	}
+	if err := s.far.AddLink(name, far); err != nil {
 		s.t.Error(err)
 	}
 	ref, err := s.far.Add(s.t.Context(), pvd.Config{Name: name, Links: []string{name}, Addresses: addresses(stormPeer4+"/16", stormPeer6+"/64")})
@@ -145,7 +184,15 @@ func (s *storm) detach(name string) {
 			}
 		}
 	}
-	if err := errors.Join(s.host.RemoveLink(name), s.far.RemoveLink(name)); err != nil {
+	s.unlessClosed(s.host.RemoveLink(name))
+	if err := s.far.RemoveLink(name); err != nil {
+		s.t.Error(err)
+	}
+}
+
+// unlessClosed reports an error of the host's, unless that is closed.
+func (s *storm) unlessClosed(err error) {
+	if err != nil && !s.host.isClosed() {
 		s.t.Error(err)
 	}
 }
@@ -172,7 +219,7 @@ func (s *storm) change(i int, r *rand.Rand) {
 	}
 	// A link may just be away, and an address another PvD's.
 	if err != nil && !strings.Contains(err.Error(), "there is no link") && !strings.Contains(err.Error(), "both have") {
-		s.t.Errorf("slot %d: %v", i, err)
+		s.unlessClosed(fmt.Errorf("slot %d: %w", i, err))
 	}
 }
 
@@ -208,7 +255,7 @@ func (s *storm) config(i int, r *rand.Rand) pvd.Config {
 
 // talk uses whichever PvDs there are, until the storm is over.
 func (s *storm) talk(ctx context.Context, r *rand.Rand) {
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && !s.host.isClosed() {
 		refs := s.host.List()
 		if len(refs) == 0 {
 			time.Sleep(time.Millisecond)
@@ -266,18 +313,18 @@ func stormy(err error) bool {
 // listenEverywhere has listeners come and go in all PvDs, those that appear in the
 // meantime included.
 func (s *storm) listenEverywhere(ctx context.Context) {
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && !s.host.isClosed() {
 		l, err := s.host.In(pvd.All).Listen(ctx, "tcp", ":0")
 		if err != nil {
 			if !stormy(err) {
-				s.t.Errorf("listening everywhere: %v", err)
+				s.unlessClosed(fmt.Errorf("listening everywhere: %w", err))
 			}
 			continue
 		}
 		go echoAll(l)
 		time.Sleep(5 * time.Millisecond)
 		if err := l.Close(); err != nil {
-			s.t.Errorf("listening everywhere: %v", err)
+			s.unlessClosed(fmt.Errorf("listening everywhere: %w", err))
 		}
 	}
 }
