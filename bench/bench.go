@@ -67,7 +67,7 @@ func (b *bench) traffic(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		rec, err := b.interleave(ctx, kind, lanes, b.meter.traffic(b.o.streams))
+		rec, err := b.interleave(ctx, kind, lanes, b.meter.traffic(b.o.kinds, b.o.streams))
 		if err := errors.Join(err, closeLanes(lanes)); err != nil {
 			return err
 		}

@@ -32,29 +32,48 @@ type meter struct {
 	window time.Duration
 }
 
-// traffic returns the cells of a table of traffic.
-func (m *meter) traffic(streams []int) (cells []cell) {
+// Kinds of traffic.
+const (
+	kindUp      = "up"
+	kindDown    = "down"
+	kindRTT     = "rtt"
+	kindConnect = "connect"
+)
+
+// traffic returns the cells of a table of traffic of some kinds.
+func (m *meter) traffic(kinds []string, streams []int) (cells []cell) {
 	for _, n := range streams {
-		suffix := ""
-		if n > 1 {
-			suffix = fmt.Sprintf(", %d streams", n)
+		if slices.Contains(kinds, kindUp) {
+			cells = append(cells, throughput(kindUp, n, m.up))
 		}
-		for _, way := range []struct {
-			name string
-			run  func(context.Context, lane, int) ([]float64, error)
-		}{{"up", m.up}, {"down", m.down}} {
-			cells = append(cells, cell{
-				fmt.Sprint(way.name, n),
-				[]column{{name: way.name + " Gbit/s" + suffix}, {name: way.name + " CPU s/GB" + suffix, less: true}},
-				func(ctx context.Context, l lane) ([]float64, error) { return way.run(ctx, l, n) },
-			})
+		if slices.Contains(kinds, kindDown) {
+			cells = append(cells, throughput(kindDown, n, m.down))
 		}
 	}
-	return append(cells, m.roundTrips(), cell{"connect", []column{{name: "connections/s"}}, m.connections})
+	if slices.Contains(kinds, kindRTT) {
+		cells = append(cells, m.roundTrips())
+	}
+	if slices.Contains(kinds, kindConnect) {
+		cells = append(cells, cell{kindConnect, []column{{name: "connections/s"}}, m.connections})
+	}
+	return cells
+}
+
+// throughput returns the cell of n streams one way.
+func throughput(way string, n int, run func(context.Context, lane, int) ([]float64, error)) cell {
+	suffix := ""
+	if n > 1 {
+		suffix = fmt.Sprintf(", %d streams", n)
+	}
+	return cell{
+		fmt.Sprint(way, n),
+		[]column{{name: way + " Gbit/s" + suffix}, {name: way + " CPU s/GB" + suffix, less: true}},
+		func(ctx context.Context, l lane) ([]float64, error) { return run(ctx, l, n) },
+	}
 }
 
 func (m *meter) roundTrips() cell {
-	return cell{"rtt", []column{{name: "round trip µs", less: true}, {name: "p99 µs", less: true, extra: true}}, m.roundTrip}
+	return cell{kindRTT, []column{{name: "round trip µs", less: true}, {name: "p99 µs", less: true, extra: true}}, m.roundTrip}
 }
 
 // bound returns a context in which a measurement has to be done, plenty of time included.

@@ -38,7 +38,7 @@ func (b *bench) crowdOn(ctx context.Context, kind string, sameLink bool) error {
 	}
 	c := &company{host: e, size: b.o.pvds - 1, sameLink: sameLink}
 	alone, control, among := "1 PvD", "1 PvD, again", fmt.Sprintf("%d PvDs", b.o.pvds)
-	cells := append(b.meter.traffic([]int{1})[:2], b.meter.roundTrips())
+	cells := b.meter.traffic([]string{kindUp, kindDown, kindRTT}, []int{1})
 	var columns []column
 	for _, c := range cells {
 		columns = append(columns, c.columns...)

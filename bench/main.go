@@ -70,6 +70,7 @@ type options struct {
 	mtu     int
 	links   []string
 	engines []string
+	kinds   []string // of traffic
 	streams []int
 	cells   []string
 	gogc    int
@@ -101,6 +102,7 @@ func parse(args []string) (options, error) {
 	links := f.String("links", "tun,tap,packet", "kinds of links")
 	engines := f.String("engines", "", "names of engines, separated by commas; empty for all")
 	cells := f.String("cells", "traffic,cost,routes,crowd", "what to measure")
+	kinds := f.String("traffic", "up,down,rtt,connect", "kinds of traffic")
 	streams := f.String("streams", "1", "numbers of streams in measurements of throughput, such as 1,8")
 	if err := f.Parse(args); err != nil {
 		return o, err
@@ -122,6 +124,9 @@ func parse(args []string) (options, error) {
 	}
 	if o.cells, err = list(*cells, cellTraffic, cellCost, cellRoutes, cellCrowd); err != nil {
 		return o, fmt.Errorf("cells: %w", err)
+	}
+	if o.kinds, err = list(*kinds, kindUp, kindDown, kindRTT, kindConnect); err != nil {
+		return o, fmt.Errorf("traffic: %w", err)
 	}
 	o.engines = engineNames()
 	if *engines != "" {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"math"
+	"math/rand/v2"
 	"runtime"
 	"slices"
 )
@@ -30,7 +31,9 @@ func (r *record) add(row, column string, v float64) {
 func (r *record) of(row, column string) series { return r.figures[[2]string{row, column}] }
 
 // interleave measures all cells of all lanes in each round: a cell of one lane right after
-// that of the other, beginning with another lane each time.
+// that of the other, in another order each time. A mere rotation would leave each lane
+// the same predecessor in nearly all rounds, and what that one leaves behind to the
+// kernel, such as connections to clean up, is work that the next one pays for.
 func (b *bench) interleave(ctx context.Context, what string, lanes []lane, cells []cell) (*record, error) {
 	var rows []string
 	var columns []column
@@ -44,12 +47,12 @@ func (b *bench) interleave(ctx context.Context, what string, lanes []lane, cells
 	if err := b.rehearse(ctx, what, lanes, cells); err != nil {
 		return rec, err
 	}
+	order := rand.New(rand.NewPCG(0, 0)) //nolint:gosec // the same orders in each run
 	for round := range b.o.rounds {
 		b.progress("%s: round %d of %d", what, round+1, b.o.rounds)
 		for _, c := range cells {
-			for i := range lanes {
-				l := lanes[(round+i)%len(lanes)]
-				if err := b.measureCell(ctx, rec, what, l, c); err != nil {
+			for _, i := range order.Perm(len(lanes)) {
+				if err := b.measureCell(ctx, rec, what, lanes[i], c); err != nil {
 					return rec, err
 				}
 			}
