@@ -34,8 +34,8 @@ const (
 	// maxFailedHops is how many such routers a port remembers.
 	maxFailedHops = 64
 
-	// maxPaths is how many paths with an MTU of their own a port remembers. Beyond them,
-	// datagrams to further destinations are lost on narrow paths, as if nobody had said.
+	// maxPaths is how many paths with an MTU of their own a port remembers. For each one
+	// beyond them another is forgotten, and has to be found out again.
 	maxPaths = 1024
 
 	// pathLifetime is how long a path's MTU is remembered (RFC 8201 section 4: at least

@@ -57,7 +57,10 @@ func (p *port) narrowPath(pkt *gstack.PacketBuffer) {
 	}
 	dst := fromAddr(quoted.DestinationAddress())
 	if _, known := t.m[dst]; !known && len(t.m) >= maxPaths {
-		return
+		for old := range t.m { // whichever: those who send there find out again
+			delete(t.m, old)
+			break
+		}
 	}
 	t.m[dst] = pathMTU{int(mtu), p.domain.host.clock.Monotonic()}
 	t.some.Store(true)

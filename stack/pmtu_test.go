@@ -111,7 +111,8 @@ func TestNarrowPaths(t *testing.T) {
 	for i := range maxPaths + 5 {
 		hear(tooBig(1300, "2001:db8::2", fmt.Sprintf("2001:db8:2::%x", i+1)))
 	}
-	if n := len(p.paths.m); n != maxPaths {
-		t.Errorf("%d paths are remembered", n)
+	// Nobody can fill the table for good: the last one heard is in it.
+	if n, last := len(p.paths.m), ip(fmt.Sprintf("2001:db8:2::%x", maxPaths+5)); n != maxPaths || p.pathMTU(last) != 1300 {
+		t.Errorf("%d paths are remembered, the last one with an MTU of %d", n, p.pathMTU(last))
 	}
 }
