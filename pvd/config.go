@@ -39,6 +39,10 @@ type Config struct {
 	// DNS says whom to ask for names.
 	DNS DNS
 
+	// Elements are whatever else is to be said of the PvD, each with its key. Those that
+	// the fields above stand for can not be given here.
+	Elements []Element
+
 	// MTU in octets of the PvD's packets, between 576 (1280 where there is IPv6) and
 	// 65535. 0: each link's own. A value above a link's own is cut to that.
 	MTU int
@@ -52,6 +56,16 @@ type Address struct {
 
 	// Link names the link that the address is on. Empty: the PvD's first link.
 	Link string
+
+	// Temporary says that the address is one that changes, for privacy (RFC 8981).
+	Temporary bool
+
+	// Home says that the address is a home address of Mobile IPv6 (RFC 6275).
+	Home bool
+
+	// Deprecated says that the address still works but should not begin new
+	// communication (RFC 4862 section 5.5.4).
+	Deprecated bool
 }
 
 // A Route leads from a PvD to a destination.

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
+	"time"
 )
 
 // An Info is what a PvD consisted of at one moment. It never changes, may be shared by
@@ -36,13 +38,20 @@ func (i *Info) Version() uint64 { return i.version }
 
 // Keys returns the names of the elements that the PvD has, sorted.
 func (i *Info) Keys() iter.Seq[string] {
-	names := make([]string, 0, len(i.elems))
-	for k := range i.elems {
-		names = append(names, k.name)
+	return func(yield func(string) bool) {
+		for _, k := range sortedKeys(i.elems) {
+			if !yield(k.name) {
+				return
+			}
+		}
 	}
-	slices.Sort(names)
-	return slices.Values(names)
 }
+
+func sortedKeys(elems map[*keyBase]any) []*keyBase {
+	return slices.SortedFunc(maps.Keys(elems), compareKeys)
+}
+
+func compareKeys(a, b *keyBase) int { return strings.Compare(a.name, b.name) }
 
 // A Key names one kind of element of a PvD and its type. Keys are made by [NewKey], by
 // this package and by whoever has more to say of a PvD; two keys are the same only if
@@ -52,13 +61,22 @@ type Key[T any] struct {
 	clone func(T) T
 }
 
-type keyBase struct{ name string }
+type keyBase struct {
+	name string
+	copy func(any) any
+}
 
-// NewKey returns a new key. The name is for people. Values of a type that shares memory
-// when copied (slices, maps, pointers) need a clone function, which keeps an [Info]
-// immutable; for others clone is nil.
+// NewKey returns a new key, to be kept in a package variable: [Keys] lists it from then on.
+// The name is for people and should be the only one of its kind. Values of a type that
+// shares memory when copied (slices, maps, pointers) need a clone function, which keeps
+// an [Info] immutable; for others clone is nil.
 func NewKey[T any](name string, clone func(T) T) Key[T] {
-	return Key[T]{base: &keyBase{name: name}, clone: clone}
+	k := Key[T]{base: &keyBase{name: name, copy: func(v any) any { return v }}, clone: clone}
+	if clone != nil {
+		k.base.copy = func(v any) any { return clone(v.(T)) } //nolint:forcetypeassert // Set takes nothing else
+	}
+	k.base.register()
+	return k
 }
 
 // String returns the key's name.
@@ -150,6 +168,10 @@ var (
 type AddressInfo struct {
 	Address
 	State AddressState
+
+	// PreferredUntil and ValidUntil are when the address will be deprecated, and when it
+	// will be gone (RFC 4862 section 5.5.4). The zero Time: never.
+	PreferredUntil, ValidUntil time.Time
 
 	// Automatic says that no configuration has it: it is the link-local address that goes
 	// with IPv6.

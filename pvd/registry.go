@@ -32,17 +32,19 @@ type Registry struct {
 	last Ref // the writer's
 }
 
-// A RegistryConfig says how a [Registry]'s changes become real.
+// A RegistryConfig says how a [Registry]'s changes become real. Its functions run on the
+// writer, and can not call those methods of the Registry that wait for it: Add, Update,
+// Remove, Serialize and Close.
 type RegistryConfig struct {
 	// Apply carries a change out before anybody sees it. old is nil when the PvD is
 	// being added, next is nil when it is being removed. An error refuses the change,
 	// and nothing of it may remain then; a removal can not be refused.
-	// It runs on the writer's goroutine. Nil: nothing to do.
+	// Nil: nothing to do.
 	Apply func(ctx context.Context, old, next *Info) error
 
 	// Observe adds to a description what only the one who carries it out can know, such
-	// as the states of addresses. It runs on the writer's goroutine, after Apply and
-	// whenever Refresh was called. Nil: nothing to add.
+	// as the states of addresses. It runs after Apply and whenever Refresh was called.
+	// Nil: nothing to add.
 	Observe func(Ref, *Builder)
 }
 
