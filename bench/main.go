@@ -93,8 +93,8 @@ const (
 func parse(args []string) (options, error) {
 	o := options{instances: 300, pvds: 1000, routes: 10000}
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
-	f.IntVar(&o.rounds, "rounds", 21, "paired rounds")
-	f.DurationVar(&o.window, "window", 300*time.Millisecond, "length of one measurement of throughput; the others take half")
+	f.IntVar(&o.rounds, "rounds", 45, "paired rounds")
+	f.DurationVar(&o.window, "window", 150*time.Millisecond, "length of one measurement of throughput; the others take half")
 	f.IntVar(&o.mtu, "mtu", 1500, "MTU of all links, in octets, up to 65520")
 	f.IntVar(&o.gogc, "gogc", 400, "GOGC, the same for all")
 	f.StringVar(&o.profile, "profile", "", "`folder` to write a CPU profile of each measurement of traffic to")
