@@ -27,4 +27,10 @@ const (
 
 	// MaxName is the length of a PvD's display name, in octets.
 	MaxName = 255
+
+	// MaxPolicyRules of a [Policy]. They are gone through for each socket that is opened.
+	MaxPolicyRules = 1024
+
+	// MaxPolicyNames in one list of a [Policy], for the same reason.
+	MaxPolicyNames = 1024
 )
