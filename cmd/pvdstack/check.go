@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/pvdstack/pvdstack/cmd/pvdstack/internal/config"
 	"github.com/pvdstack/pvdstack/cmd/pvdstack/internal/daemon"
+	"github.com/pvdstack/pvdstack/pvd"
 )
 
 func newCheck() *cobra.Command {
@@ -95,13 +97,64 @@ func describePvD(p config.PvD) string {
 	}
 	addrs := make([]string, len(c.Addresses))
 	for i, a := range c.Addresses {
-		addrs[i] = a.Prefix.String()
+		addrs[i] = describeAddress(a)
 	}
 	parts = append(parts,
 		"addresses "+orNone(strings.Join(addrs, ", ")),
 		count(len(c.Routes), "route"),
 		"DNS "+orNone(join(c.DNS.Servers)))
+	if len(c.Elements) > 0 {
+		elements := make([]string, len(c.Elements))
+		for i, e := range c.Elements {
+			elements[i] = describeElement(e)
+		}
+		parts = append(parts, strings.Join(elements, ", "))
+	}
 	return strings.Join(parts, "; ")
+}
+
+func describeAddress(a pvd.Address) string {
+	s := a.Prefix.String()
+	for _, flag := range []struct {
+		set  bool
+		name string
+	}{{a.Temporary, " temporary"}, {a.Deprecated, " deprecated"}, {a.Home, " home"}} {
+		if flag.set {
+			s += flag.name
+		}
+	}
+	return s
+}
+
+// describeElement says in a few words what an element is.
+func describeElement(e pvd.Element) string {
+	key := e.Key().String()
+	switch v := e.Value().(type) {
+	case bool:
+		switch {
+		case v:
+			return key
+		case e.Key() == pvd.NoInternet.Any():
+			return "internet"
+		}
+		return "not " + key
+	case uint64: // a speed
+		return fmt.Sprintf("%s %d bit/s", key, v)
+	case []string:
+		return key + " " + strings.Join(v, " and ")
+	case []netip.Prefix:
+		return key + " " + join(v)
+	case pvd.Portal:
+		return key + " " + v.API
+	case []pvd.Proxy:
+		addrs := make([]string, len(v))
+		for i, p := range v {
+			addrs[i] = p.Protocol + " " + p.Address
+		}
+		return key + " " + strings.Join(addrs, " and ")
+	default:
+		return fmt.Sprintf("%s %v", key, v)
+	}
 }
 
 func join[T fmt.Stringer](list []T) string {

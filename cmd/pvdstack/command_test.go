@@ -128,6 +128,40 @@ func TestCommand(t *testing.T) {
 	}
 }
 
+// TestCheckSaysAll holds that a summary has what a configuration says beyond addresses
+// and routes.
+func TestCheckSaysAll(t *testing.T) {
+	const text = `links: {lab: {type: tap}}
+pvds:
+  corp:
+    links: [lab]
+    addresses: [{address: "2001:db8::2/64", temporary: true, deprecated: true}]
+    medium: wlan
+    metered: true
+    cost: 3
+    speed: 1.5Gbit/s
+    latency: 20ms
+    metric: 7
+    groups: [office, site]
+    internet: false
+    nat64: ["64:ff9b::/96"]
+    captive_portal: {api: "https://portal.example.com/api"}
+    proxies: [{protocol: socks5, address: "proxy.example.com:1080"}]
+    weak_host: true
+    load_sharing: false
+`
+	const want = `link lab: tap device lab
+pvd corp: on lab; addresses 2001:db8::2/64 temporary deprecated; no routes; DNS none; ` +
+		`medium wlan, metered, cost 3, speed 1500000000 bit/s, latency 20ms, metric 7, groups office and site, no internet, nat64 64:ff9b::/96, ` +
+		`captive portal https://portal.example.com/api, proxies socks5 proxy.example.com:1080, weak host, not load sharing
+default: none
+`
+	stdout, stderr, code := pvdstack(t, text, "check", "-c", "-")
+	if code != 0 || stdout != want || stderr != "" {
+		t.Errorf("exit code %d\nstdout %s\nwant   %s\nstderr %s", code, stdout, want, stderr)
+	}
+}
+
 // TestIndistinct gives two PvDs an equal address on one link, where nobody could tell
 // whose frame is whose, until their routers are known.
 func TestIndistinct(t *testing.T) {

@@ -10,9 +10,9 @@ import (
 func (c *checker) proxy(r *rawProxy) Proxy {
 	p := Proxy{
 		PvD:              r.pvd.v,
-		HandshakeTimeout: c.duration(r.handshake, "handshake timeout"),
-		DialTimeout:      c.duration(r.dial, "dial timeout"),
-		IdleTimeout:      c.duration(r.idle, "idle timeout"),
+		HandshakeTimeout: c.duration(r.handshake, "handshake timeout", "10s or 5m"),
+		DialTimeout:      c.duration(r.dial, "dial timeout", "10s or 5m"),
+		IdleTimeout:      c.duration(r.idle, "idle timeout", "10s or 5m"),
 		MaxConns:         int(r.conns.v),
 		MaxPerClient:     int(r.perClient.v),
 		MaxHandshakes:    int(r.handshakes.v),
@@ -78,14 +78,14 @@ func (c *checker) users(r *rawProxy) map[string]string {
 	return users
 }
 
-// duration understands a length of time such as 90s.
-func (c *checker) duration(v value[string], what string) time.Duration {
+// duration understands a length of time, of which examples are such.
+func (c *checker) duration(v value[string], what, examples string) time.Duration {
 	if !v.set {
 		return 0
 	}
 	d, err := time.ParseDuration(v.v)
 	if err != nil || d <= 0 || d > maxTimeout {
-		c.add(v.at, "%s is %s: want a time up to %d hours such as 10s or 5m", what, quote(v.v), int(maxTimeout.Hours()))
+		c.add(v.at, "%s is %s: want a time up to %d hours such as %s", what, quote(v.v), int(maxTimeout.Hours()), examples)
 		return 0
 	}
 	return d

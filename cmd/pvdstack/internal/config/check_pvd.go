@@ -63,6 +63,7 @@ func (p *pvdChecker) check() {
 		p.neighbor(&r.neighbors[i])
 	}
 	p.dns()
+	p.elements()
 	ipv6 := slices.ContainsFunc(p.own, func(n network) bool { return n.Addr().Is6() }) ||
 		slices.ContainsFunc(p.out.Routes, func(r pvd.Route) bool { return r.To.Addr().Is6() })
 	if r.mtu.set && p.out.MTU < minMTU6 && ipv6 {
@@ -101,10 +102,24 @@ func (p *pvdChecker) linkOf(v value[string]) string {
 
 func (p *pvdChecker) ownAddress(a *rawAddress) {
 	link := p.linkOf(a.link)
-	if prefix, ok := p.hostPrefix(a.address); ok {
-		p.own = append(p.own, network{prefix, p.out.LinkOf(link)})
-		p.out.Addresses = append(p.out.Addresses, pvd.Address{Prefix: prefix, Link: link})
+	prefix, ok := p.hostPrefix(a.address)
+	if !ok {
+		return
 	}
+	if prefix.Addr().Is4() {
+		for _, k := range []struct {
+			v    value[bool]
+			what string
+		}{{a.temporary, "temporary (RFC 8981)"}, {a.home, "a home address (RFC 6275)"}} {
+			if k.v.v {
+				p.add(k.v.at, "IPv4 address %s can not be %s: that is for IPv6", prefix.Addr(), k.what)
+			}
+		}
+	}
+	p.own = append(p.own, network{prefix, p.out.LinkOf(link)})
+	p.out.Addresses = append(p.out.Addresses, pvd.Address{
+		Prefix: prefix, Link: link, Temporary: a.temporary.v, Deprecated: a.deprecated.v, Home: a.home.v,
+	})
 }
 
 func (p *pvdChecker) route(t *rawRoute) {

@@ -92,7 +92,7 @@ func TestReference(t *testing.T) {
 		PvDs: []PvD{
 			{Name: "corp", At: Position{46, 3}, Config: pvd.Config{
 				ID: "corp.example.com", Name: "corp", Links: []string{"lab", "inherited"},
-				Addresses: []pvd.Address{{Prefix: prefix("192.168.1.2/24")}, {Prefix: prefix("2001:db8:1::2/64"), Link: "lab"}},
+				Addresses: []pvd.Address{{Prefix: prefix("192.168.1.2/24")}, {Prefix: prefix("2001:db8:1::2/64"), Link: "lab"}, {Prefix: prefix("2001:db8:1::3/64"), Temporary: true, Deprecated: true}},
 				Routes: []pvd.Route{
 					{To: prefix("0.0.0.0/0"), Via: addr("192.168.1.1")},
 					{To: prefix("::/0"), Via: addr("fe80::1"), Link: "lab"},
@@ -107,13 +107,28 @@ func TestReference(t *testing.T) {
 					Search: []string{"corp.example.com", "example.com"},
 				},
 				MTU: 1400,
+				Elements: []pvd.Element{
+					pvd.Access.With(pvd.Wired),
+					pvd.Metered.With(false),
+					pvd.Cost.With(0),
+					pvd.Speed.With(1_500_000_000),
+					pvd.Latency.With(20 * time.Millisecond),
+					pvd.Metric.With(10),
+					pvd.Groups.With([]string{"office"}),
+					pvd.NoInternet.With(false),
+					pvd.NAT64.With([]netip.Prefix{prefix("64:ff9b::/96")}),
+					pvd.CaptivePortal.With(pvd.Portal{API: "https://portal.example.com/api", User: "https://portal.example.com/"}),
+					pvd.Proxies.With([]pvd.Proxy{{Protocol: "socks5", Address: "proxy.example.com:1080", For: []string{"example.com", "10.0.0.0/8"}}}),
+					pvd.WeakHost.With(false),
+					pvd.LoadSharing.With(false),
+				},
 			}},
-			{Name: "home", At: Position{72, 3}, Config: pvd.Config{
+			{Name: "home", At: Position{99, 3}, Config: pvd.Config{
 				Name: "home", Links: []string{"wan"}, Addresses: []pvd.Address{{Prefix: prefix("192.168.1.2/24")}},
 				Routes: []pvd.Route{{To: prefix("0.0.0.0/0"), Via: addr("192.168.1.1")}},
 				DNS:    pvd.DNS{Servers: []netip.AddrPort{netip.MustParseAddrPort("192.168.1.1:53")}},
 			}},
-			{Name: "site", At: Position{79, 3}, Config: pvd.Config{Name: "site", Links: []string{"tunnel"}, Addresses: []pvd.Address{{Prefix: prefix("10.9.0.2/24")}}}},
+			{Name: "site", At: Position{106, 3}, Config: pvd.Config{Name: "site", Links: []string{"tunnel"}, Addresses: []pvd.Address{{Prefix: prefix("10.9.0.2/24")}}}},
 		},
 		Default: "corp",
 		Proxies: []Proxy{
@@ -140,9 +155,17 @@ func TestReferenceIsComplete(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	source, err := os.ReadFile("raw.go")
+	files, err := filepath.Glob("raw*.go")
 	if err != nil {
 		t.Fatal(err)
+	}
+	var source []byte
+	for _, file := range files {
+		s, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		source = append(source, s...)
 	}
 	keys := 0
 	for line := range strings.Lines(string(source)) {
@@ -155,8 +178,8 @@ func TestReferenceIsComplete(t *testing.T) {
 			t.Errorf("key %q is not in reference.yaml", key)
 		}
 	}
-	if keys < 30 {
-		t.Errorf("found %d keys in raw.go, expected more", keys)
+	if keys < 60 {
+		t.Errorf("found %d keys in %q, expected more", keys, files)
 	}
 }
 

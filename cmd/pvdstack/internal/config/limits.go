@@ -42,12 +42,18 @@ const (
 	maxName = 63
 	// maxCredential is the longest user name or password of RFC 1929 section 2.
 	maxCredential = 255
-	// maxTimeout is the longest timeout that makes sense for a proxy: a day.
+	// maxTimeout is the longest time that makes sense for a proxy's timeouts and for a
+	// PvD's latency: a day.
 	maxTimeout = 24 * time.Hour
 	// maxConns is the largest cap on a proxy's connections, and maxFD one more than the
 	// largest descriptor: as many as Linux gives a process at most by default (fs.nr_open).
 	maxConns = 1 << 20
 	maxFD    = 1<<20 - 1
+	// maxSpeed in bits a second is beyond what any link does, and is held exactly by the
+	// floating point numbers that speeds are read with.
+	maxSpeed = 1e15
+	// maxTechnology is the length of the name of a medium.
+	maxTechnology = 63
 	// minFD is the first descriptor after standard input, output and error.
 	minFD = 3
 )

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"maps"
 	"math"
 
 	"github.com/goccy/go-yaml/ast"
@@ -52,10 +53,12 @@ type rawPvD struct {
 	servers   []value[string]
 	search    []value[string]
 	mtu       value[int64]
+	elements  rawElements
 }
 
 type rawAddress struct {
-	address, link value[string]
+	address, link               value[string]
+	temporary, deprecated, home value[bool]
 }
 
 type rawRoute struct {
@@ -141,7 +144,7 @@ func readLink(r *reader, key value[string], n ast.Node) rawLink {
 
 func readPvD(r *reader, key value[string], n ast.Node) rawPvD {
 	p := rawPvD{name: key}
-	p.broken = !r.mapping(n, "a PvD", fields{
+	known := fields{
 		"id": r.text("id", &p.id),
 		"links": func(n ast.Node) {
 			p.hasLinks = true
@@ -163,7 +166,9 @@ func readPvD(r *reader, key value[string], n ast.Node) rawPvD {
 			})
 		},
 		"mtu": r.integer("mtu", minMTU4, maxMTU, &p.mtu),
-	})
+	}
+	maps.Copy(known, elementFields(r, &p.elements))
+	p.broken = !r.mapping(n, "a PvD", known)
 	return p
 }
 
@@ -177,8 +182,11 @@ func readAddress(r *reader, n ast.Node) rawAddress {
 		return a
 	}
 	r.mapping(n, "an address", fields{
-		"address": r.text("address", &a.address),
-		"link":    r.text("link", &a.link),
+		"address":    r.text("address", &a.address),
+		"link":       r.text("link", &a.link),
+		"temporary":  r.boolean("temporary", &a.temporary),
+		"deprecated": r.boolean("deprecated", &a.deprecated),
+		"home":       r.boolean("home", &a.home),
 	})
 	if !a.address.given {
 		r.add(position(n), `this has no "address": want one such as 192.168.1.2/24`)
