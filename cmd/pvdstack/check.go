@@ -13,6 +13,7 @@ import (
 	"github.com/pvdstack/pvdstack/cmd/pvdstack/internal/config"
 	"github.com/pvdstack/pvdstack/cmd/pvdstack/internal/daemon"
 	"github.com/pvdstack/pvdstack/pvd"
+	"github.com/pvdstack/pvdstack/pvd/addrsel"
 )
 
 func newCheck() *cobra.Command {
@@ -152,6 +153,8 @@ func describeElement(e pvd.Element) string {
 			addrs[i] = p.Protocol + " " + p.Address
 		}
 		return key + " " + strings.Join(addrs, " and ")
+	case addrsel.Config:
+		return "its own " + key
 	default:
 		return fmt.Sprintf("%s %v", key, v)
 	}

@@ -149,11 +149,12 @@ pvds:
     proxies: [{protocol: socks5, address: "proxy.example.com:1080"}]
     weak_host: true
     load_sharing: false
+    address_selection: {first_address: true}
 `
 	const want = `link lab: tap device lab
 pvd corp: on lab; addresses 2001:db8::2/64 temporary deprecated; no routes; DNS none; ` +
 		`medium wlan, metered, cost 3, speed 1500000000 bit/s, latency 20ms, metric 7, groups office and site, no internet, nat64 64:ff9b::/96, ` +
-		`captive portal https://portal.example.com/api, proxies socks5 proxy.example.com:1080, weak host, not load sharing
+		`captive portal https://portal.example.com/api, proxies socks5 proxy.example.com:1080, weak host, not load sharing, its own address selection
 default: none
 `
 	stdout, stderr, code := pvdstack(t, text, "check", "-c", "-")

@@ -59,6 +59,7 @@ func (p *pvdChecker) elements() {
 	if e.loadSharing.set {
 		p.element(pvd.LoadSharing.With(e.loadSharing.v))
 	}
+	p.addressSelection(&e.selection)
 }
 
 func (p *pvdChecker) element(e pvd.Element) { p.out.Elements = append(p.out.Elements, e) }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/pvdstack/pvdstack/pvd"
+	"github.com/pvdstack/pvdstack/pvd/addrsel"
 )
 
 // outline is a configuration with two PvDs that overlap on purpose.
@@ -75,6 +76,10 @@ func TestReference(t *testing.T) {
 		t.Fatal(err)
 	}
 	prefix, addr := netip.MustParsePrefix, netip.MustParseAddr
+	gai, _, err := addrsel.ParseGAI(strings.NewReader("precedence ::ffff:0:0/96 100\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	want := &Config{
 		File: "reference.yaml",
 		Links: []Link{
@@ -121,14 +126,20 @@ func TestReference(t *testing.T) {
 					pvd.Proxies.With([]pvd.Proxy{{Protocol: "socks5", Address: "proxy.example.com:1080", For: []string{"example.com", "10.0.0.0/8"}}}),
 					pvd.WeakHost.With(false),
 					pvd.LoadSharing.With(false),
+					addrsel.Key.With(addrsel.Config{
+						Policy:  []addrsel.Row{{Prefix: prefix("::/0"), Precedence: 40, Label: 1}, {Prefix: prefix("0.0.0.0/0"), Precedence: 100, Label: 4}},
+						Scopes4: []addrsel.Scope4{{Prefix: prefix("10.0.0.0/8"), Scope: addrsel.SiteLocal}},
+						Off:     addrsel.SourceTemporary | addrsel.SourceLongest | addrsel.DestLongest4 | addrsel.DestNative,
+					}),
 				},
 			}},
-			{Name: "home", At: Position{99, 3}, Config: pvd.Config{
+			{Name: "home", At: Position{115, 3}, Config: pvd.Config{
 				Name: "home", Links: []string{"wan"}, Addresses: []pvd.Address{{Prefix: prefix("192.168.1.2/24")}},
-				Routes: []pvd.Route{{To: prefix("0.0.0.0/0"), Via: addr("192.168.1.1")}},
-				DNS:    pvd.DNS{Servers: []netip.AddrPort{netip.MustParseAddrPort("192.168.1.1:53")}},
+				Routes:   []pvd.Route{{To: prefix("0.0.0.0/0"), Via: addr("192.168.1.1")}},
+				DNS:      pvd.DNS{Servers: []netip.AddrPort{netip.MustParseAddrPort("192.168.1.1:53")}},
+				Elements: []pvd.Element{addrsel.Key.With(gai)},
 			}},
-			{Name: "site", At: Position{106, 3}, Config: pvd.Config{Name: "site", Links: []string{"tunnel"}, Addresses: []pvd.Address{{Prefix: prefix("10.9.0.2/24")}}}},
+			{Name: "site", At: Position{125, 3}, Config: pvd.Config{Name: "site", Links: []string{"tunnel"}, Addresses: []pvd.Address{{Prefix: prefix("10.9.0.2/24")}}}},
 		},
 		Default: "corp",
 		Proxies: []Proxy{
@@ -259,6 +270,16 @@ func TestLimits(t *testing.T) {
 		}
 		_, err := Parse("c.yaml", []byte(strings.Replace(outline, "addresses: [192.168.1.2/24]", "addresses: [192.168.1.2/24,"+list.String()+"]", 1)))
 		if err == nil || !strings.HasPrefix(err.Error(), `c.yaml:5:3: PvD "corp": addresses: `) {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("the policy table's", func(t *testing.T) {
+		var list strings.Builder
+		for i := range addrsel.MaxRows + 1 {
+			fmt.Fprintf(&list, "{prefix: '2001:db8:%x::/48', precedence: 1, label: 1},", i)
+		}
+		_, err := Parse("c.yaml", []byte(strings.Replace(outline, "addresses: [192.168.1.2/24]", "address_selection: {policy: ["+list.String()+"]}", 1)))
+		if err == nil || !strings.HasPrefix(err.Error(), "c.yaml:8:24: address_selection: policy: ") {
 			t.Errorf("got %v", err)
 		}
 	})

@@ -177,6 +177,26 @@ func TestFaults(t *testing.T) {
 		{"temporary IPv4", corpAddr, "[{address: 192.168.1.2/24, temporary: true}]", `c:7:54: IPv4 address 192.168.1.2 can not be temporary (RFC 8981): that is for IPv6`},
 		{"home IPv4", corpAddr, "[{address: 192.168.1.2/24, home: true}]", `c:7:49: IPv4 address 192.168.1.2 can not be a home address (RFC 6275): that is for IPv6`},
 
+		// Address selection.
+		{"selection, no mapping", corpAddr, corpAddr + "\n    address_selection: first", `c:8:24: address_selection is the text "first": want a mapping of keys to values`},
+		{"policy without prefix", corpAddr, corpAddr + "\n    address_selection: {policy: [{precedence: 1, label: 1}]}", `c:8:34: the row of the policy has no "prefix": want one such as 2001:db8::/32`},
+		{"policy without precedence", corpAddr, corpAddr + "\n    address_selection: {policy: [{prefix: '::/0', label: 1}]}", `c:8:34: the row of the policy has no "precedence": want a number: the higher one is preferred`},
+		{"policy without label", corpAddr, corpAddr + "\n    address_selection: {policy: [{prefix: '::/0', precedence: 1}]}", `c:8:34: the row of the policy has no "label": want a number: addresses of one label go together`},
+		{"policy, bad prefix", corpAddr, corpAddr + "\n    address_selection: {policy: [{prefix: '2001::/8', precedence: 1, label: 1}]}", `c:8:43: policy for "2001::/8" has bits set after its length: want 2000::/8`},
+		{"policy twice", corpAddr, corpAddr + "\n    address_selection: {policy: [{prefix: '::ffff:0:0/96', precedence: 1, label: 1}, {prefix: 0.0.0.0/0, precedence: 1, label: 1}]}", `c:8:95: the policy for 0.0.0.0/0 is here for the second time: leave one`},
+		{"policy, precedence", corpAddr, corpAddr + "\n    address_selection: {policy: [{prefix: '::/0', precedence: -1, label: 1}]}", `c:8:63: precedence is -1: want a whole number from 0 to 2147483647`},
+		{"scope without prefix", corpAddr, corpAddr + "\n    address_selection: {scopev4: [{scope: global}]}", `c:8:35: the scope has no "prefix": want one such as 10.0.0.0/8`},
+		{"scope without scope", corpAddr, corpAddr + "\n    address_selection: {scopev4: [{prefix: 10.0.0.0/8}]}", `c:8:35: the scope has no "scope": want "link-local", "site-local" or "global"`},
+		{"scope of IPv6", corpAddr, corpAddr + "\n    address_selection: {scopev4: [{prefix: 'fd00::/8', scope: global}]}", `c:8:44: scope of fd00::/8: IPv6 addresses say their scope themselves, want an IPv4 prefix such as 10.0.0.0/8`},
+		{"scope twice", corpAddr, corpAddr + "\n    address_selection: {scopev4: [{prefix: 10.0.0.0/8, scope: global}, {prefix: 10.0.0.0/8, scope: global}]}", `c:8:81: the scope of 10.0.0.0/8 is here for the second time: leave one`},
+		{"scope", corpAddr, corpAddr + "\n    address_selection: {scopev4: [{prefix: 10.0.0.0/8, scope: site}]}", `c:8:63: scope "site" is not known: want "link-local", "site-local" or "global"`},
+		{"rule", corpAddr, corpAddr + "\n    address_selection: {without: [source-hom]}", `c:8:35: rule "source-hom" is not known: did you mean "source-home"?`},
+		{"rule, far", corpAddr, corpAddr + "\n    address_selection: {without: [longest]}", `c:8:35: rule "longest" is not known: want one such as "source-home", "source-4", "destination-longest-ipv4" or "destination-9"`},
+		{"order", corpAddr, corpAddr + "\n    address_selection: {order: route_first}", `c:8:32: order "route_first" is not known: did you mean "route-first"?`},
+		{"gai.conf", corpAddr, corpAddr + "\n    address_selection: {gai_conf: precedence 1}", `c:8:35: gai_conf, line 1: precedence: a prefix and a value are wanted`},
+		{"gai.conf, reload", corpAddr, corpAddr + "\n    address_selection: {gai_conf: reload yes}", `c:8:35: gai_conf says "reload yes", but is read with this file only: leave the line out`},
+		{"gai.conf and policy", corpAddr, corpAddr + "\n    address_selection: {gai_conf: reload no, policy: []}", `c:8:54: "policy" and "gai_conf" say the same thing in two ways: leave one`},
+
 		// The rest.
 		{"default", "socks5:", "default: crop\nsocks5:", `c:11:10: default names "crop", which is no PvD: did you mean "corp"?`},
 		{"log level", "socks5:", "log: {level: trace}\nsocks5:", `c:11:14: log level "trace" is not known: want "debug", "info", "warn" or "error"`},

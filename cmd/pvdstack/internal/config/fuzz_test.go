@@ -22,6 +22,7 @@ func FuzzConfig(f *testing.F) {
 		"", base, outline, string(reference),
 		"links: {a: {type: fd, fd: 3, layer: ip}}\npvds: {a: {links: [a]}}",
 		"links: {a: {type: tun}}\npvds:\n  a: {links: [a], medium: x, speed: 1e3bit/s, latency: -1s, groups: [a, a], nat64: ['::/96', 1], captive_portal: {}, proxies: [{for: [/]}]}",
+		"links: {a: {type: tun}}\npvds:\n  a: {links: [a], address_selection: {gai_conf: label, policy: [{prefix: '::ffff:1.2.3.4/100', label: 1}], scopev4: [{}], without: [source-1], order: x}}",
 		"a: &a [*a]", "? a\n: b", "a: |\n b\nc: >-\n d", "a: 'b\n\n c'", "{a: [b, {c}]}", "---\n...\n---\n", "a:\n- b\n-\n  - c",
 		"pvds:\n  a:\n    links: []\n    routes: [{to: default}, 1, {via: 1.1.1.1}]", "\"\\x41\\u00e9\": ~", "a: 0x1\nb: .inf\nc: .nan\nd: 1e3", "a: {\n", "<<: {}",
 	} {

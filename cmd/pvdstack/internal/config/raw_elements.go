@@ -21,6 +21,7 @@ type rawElements struct {
 	proxies     []rawOffer
 	weakHost    value[bool]
 	loadSharing value[bool]
+	selection   rawSelection
 }
 
 type rawPortal struct {
@@ -59,8 +60,9 @@ func elementFields(r *reader, e *rawElements) fields {
 		"proxies": func(n ast.Node) {
 			r.list(n, "proxies", func(n ast.Node) { e.proxies = append(e.proxies, readOffer(r, n)) })
 		},
-		"weak_host":    r.boolean("weak_host", &e.weakHost),
-		"load_sharing": r.boolean("load_sharing", &e.loadSharing),
+		"weak_host":         r.boolean("weak_host", &e.weakHost),
+		"load_sharing":      r.boolean("load_sharing", &e.loadSharing),
+		"address_selection": func(n ast.Node) { readSelection(r, n, &e.selection) },
 	}
 }
 
