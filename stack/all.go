@@ -21,10 +21,11 @@ import (
 // An everywhere is a socket in every PvD: one member in each, those that have something to
 // be fetched in a queue. T is the member's type.
 type everywhere[T any] struct {
-	host *Host
-	open func(*domain) (T, error)
-	shut func(T)
-	via  func(T) *socket
+	host  *Host
+	owner owner
+	open  func(*domain) (T, error)
+	shut  func(T)
+	via   func(T) *socket
 
 	local     net.Addr
 	readUntil deadline
@@ -82,16 +83,25 @@ func (e *everywhere[T]) queueLocked(m *member[T]) {
 	}
 }
 
-func (e *everywhere[T]) init(h *Host) {
-	e.host = h
+func (e *everywhere[T]) init(h *Host, o owner) {
+	e.host, e.owner = h, o
 	e.readUntil.clock = h.clock
 	e.members = make(map[*domain]*member[T])
 	e.done = make(chan struct{})
 	e.wake = make(chan struct{}, 1)
 }
 
-// join makes a member in d.
+// join makes a member in d if there is none yet. Where policy lets the application use d no
+// more, it takes the member away.
 func (e *everywhere[T]) join(d *domain) error {
+	app := e.owner.app
+	if app.permission(d.info.Load()) != pvd.Allowed {
+		e.left(d)
+		return nil
+	}
+	if e.has(d) || app.permit(d) != nil {
+		return nil
+	}
 	s, err := e.open(d)
 	if err != nil {
 		return err
@@ -112,6 +122,12 @@ func (e *everywhere[T]) join(d *domain) error {
 	e.mu.Unlock()
 	b.set(e.via(s))
 	return nil
+}
+
+func (e *everywhere[T]) has(d *domain) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.members[d] != nil
 }
 
 // left forgets the member in d.
@@ -158,14 +174,7 @@ func (e *everywhere[T]) fetch(try func(T) error) error {
 		if e.readUntil.past.Load() {
 			return os.ErrDeadlineExceeded
 		}
-		if m := e.next(); m != nil {
-			err := try(m.socket)
-			if e.skips(m, err) {
-				continue
-			}
-			e.mu.Lock()
-			e.queueLocked(m) // behind the others: each has its turn
-			e.mu.Unlock()
+		if err := e.fetchNow(try); !errors.Is(err, errWouldBlock) {
 			return err
 		}
 		select {
@@ -174,6 +183,58 @@ func (e *everywhere[T]) fetch(try func(T) error) error {
 		case <-e.done:
 		}
 	}
+}
+
+// fetchNow is fetch for one who does not wait. The error is errWouldBlock if no member has
+// anything.
+func (e *everywhere[T]) fetchNow(try func(T) error) error {
+	for {
+		m := e.next()
+		if m == nil {
+			return errWouldBlock
+		}
+		err := try(m.socket)
+		if e.skips(m, err) {
+			continue
+		}
+		e.mu.Lock()
+		e.queueLocked(m) // behind the others: each has its turn
+		e.mu.Unlock()
+		return err
+	}
+}
+
+// all returns the members that there are.
+func (e *everywhere[T]) all() []T {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	members := make([]T, 0, len(e.members))
+	for _, m := range e.members {
+		members = append(members, m.socket)
+	}
+	return members
+}
+
+// waiting returns the members that may have something.
+func (e *everywhere[T]) waiting() []T {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	members := make([]T, 0, len(e.ready))
+	for _, m := range e.ready {
+		members = append(members, m.socket)
+	}
+	return members
+}
+
+// in returns the member in d.
+func (e *everywhere[T]) in(d *domain) (T, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if m := e.members[d]; m != nil {
+		return m.socket, true
+	}
+	var none T
+	return none, false
 }
 
 // skips reports whether an error is one that concerns a single member, which the others do

@@ -12,8 +12,8 @@ import (
 )
 
 // An AllListener waits for TCP connections in every PvD: those that there are and those
-// that come later. A PvD in which its port is taken is refused. Its methods may be called
-// concurrently.
+// that come later, as far as policy lets its App use them. A PvD in which its port is taken
+// is refused. Its methods may be called concurrently.
 type AllListener struct {
 	network string
 	all     everywhere[*TCPListener]
@@ -21,13 +21,13 @@ type AllListener struct {
 
 var _ net.Listener = (*AllListener)(nil)
 
-func (h *Host) listenAll(ctx context.Context, network string, f family, at netip.AddrPort) (net.Listener, error) {
+func (h *Host) listenAll(ctx context.Context, o owner, network string, f family, at netip.AddrPort) (net.Listener, error) {
 	l := &AllListener{network: network}
 	e := &l.all
-	e.init(h)
+	e.init(h, o)
 	e.via = func(m *TCPListener) *socket { return &m.socket }
 	e.shut = func(m *TCPListener) { _ = m.socket.close() } // nobody else closes it
-	e.open = func(d *domain) (*TCPListener, error) { return d.newListener(network, f, at) }
+	e.open = func(d *domain) (*TCPListener, error) { return d.newListener(o, network, f, at) }
 	if err := e.listenEverywhere(ctx, at, func(p uint16) { at = netip.AddrPortFrom(at.Addr(), p) }); err != nil {
 		return nil, err
 	}

@@ -13,8 +13,8 @@ import (
 )
 
 // An AllPacketConn sends and receives datagrams in every PvD: those that there are and
-// those that come later. A PvD in which its port is taken is refused. The addresses that
-// it returns and takes are [*Addr], which name the PvD. Its methods may be called
+// those that come later, as far as policy lets its App use them. A PvD in which its port is
+// taken is refused. The addresses that it returns and takes are [*Addr], which name the PvD. Its methods may be called
 // concurrently.
 type AllPacketConn struct {
 	network string
@@ -23,13 +23,13 @@ type AllPacketConn struct {
 
 var _ net.PacketConn = (*AllPacketConn)(nil)
 
-func (h *Host) listenPacketAll(ctx context.Context, network string, f family, at netip.AddrPort) (net.PacketConn, error) {
+func (h *Host) listenPacketAll(ctx context.Context, o owner, network string, f family, at netip.AddrPort) (net.PacketConn, error) {
 	c := &AllPacketConn{network: network}
 	e := &c.all
-	e.init(h)
+	e.init(h, o)
 	e.via = func(m *UDPConn) *socket { return &m.socket }
 	e.shut = func(m *UDPConn) { _ = m.close() } // nobody else closes it
-	e.open = func(d *domain) (*UDPConn, error) { return d.listenUDP(network, f, at) }
+	e.open = func(d *domain) (*UDPConn, error) { return d.listenUDP(o, network, f, at) }
 	if err := e.listenEverywhere(ctx, at, func(p uint16) { at = netip.AddrPortFrom(at.Addr(), p) }); err != nil {
 		return nil, err
 	}
@@ -89,6 +89,9 @@ func (c *AllPacketConn) writeTo(b []byte, addr net.Addr) (int, error) {
 	case closed:
 		return 0, net.ErrClosed
 	case m == nil:
+		if err := c.all.owner.app.permit(d); err != nil {
+			return 0, callError("sendto", err)
+		}
 		return 0, pvd.ErrNoPvD
 	}
 	n, err := m.socket.sendTo(b, a.AddrPort())

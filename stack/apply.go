@@ -29,7 +29,14 @@ func (h *Host) apply(_ context.Context, old, next *pvd.Info) error {
 	if err != nil {
 		return err
 	}
-	return d.become(w)
+	if err := d.become(w); err != nil {
+		return err
+	}
+	d.info.Store(next)
+	if old.Name() != next.Name() || old.ID() != next.ID() {
+		h.rejoin(d) // policy goes by what a PvD is called
+	}
+	return nil
 }
 
 // reapply brings the PvDs that name a link in line after the link has come or gone. It can not
@@ -71,6 +78,7 @@ func (h *Host) attach(info *pvd.Info) error {
 		addrStates: make(map[localAddr]pvd.AddressState),
 		addrChange: make(chan struct{}),
 	}
+	d.info.Store(info)
 	d.plan.Store(&plan{name: info.Name(), fib: &fib{}})
 	d.nics.Store(&[]*port{})
 	w, err := d.want(info, nil)

@@ -17,13 +17,18 @@ import (
 
 // A dialing is one call of DialContext or DialFrom, once its arguments are understood.
 type dialing struct {
+	owner
+
 	d       *domain
 	network string
 	proto   tcpip.TransportProtocolNumber
 	family  family
 	local   netip.AddrPort // invalid: to be chosen
-	host    string         // a literal's or a name; empty is the PvD itself
+	host    string         // as it was given
+	addr    netip.Addr     // the same if it is an address; invalid: it is a name
 	port    uint16
+
+	prepare func(*TCPConn) // sets options before the handshake; may be nil
 }
 
 // error is an error of the dialling as a whole, or with an address at.
@@ -73,8 +78,8 @@ func share(ctx context.Context, n int) (context.Context, context.CancelFunc) {
 // has an address of the same family for. There is at least one.
 func (dl *dialing) addresses(ctx context.Context) ([]netip.Addr, error) {
 	var addrs []netip.Addr
-	if a, ok := dl.literal(); ok {
-		addrs = []netip.Addr{a}
+	if dl.addr.IsValid() {
+		addrs = []netip.Addr{dl.addr}
 	} else {
 		found, err := dl.d.lookup(ctx, dl.family.ip(), dl.host)
 		if err != nil {
@@ -91,22 +96,6 @@ func (dl *dialing) addresses(ctx context.Context) ([]netip.Addr, error) {
 		return boolInt(p.hasFamily(b)) - boolInt(p.hasFamily(a))
 	})
 	return addrs, nil
-}
-
-// literal returns the address if the host is one rather than a name. The unspecified
-// address, written or not, is the PvD itself, as package net has it.
-func (dl *dialing) literal() (netip.Addr, bool) {
-	a, err := netip.ParseAddr(dl.host)
-	switch {
-	case dl.host == "" || a.IsUnspecified():
-		if dl.family == family6 {
-			return netip.IPv6Loopback(), true
-		}
-		return loopbackOf(netip.IPv4Unspecified()), true
-	case err != nil:
-		return netip.Addr{}, false
-	}
-	return a.Unmap(), true
 }
 
 // dialOne connects to one address.
@@ -183,6 +172,10 @@ func (dl *dialing) connectTCP(p path, from, to netip.AddrPort) (*TCPConn, error)
 		return nil, stackError("socket", terr)
 	}
 	c := newTCPConn(d, dl.network, ep, wq)
+	c.own(dl.owner)
+	if dl.prepare != nil {
+		dl.prepare(c)
+	}
 	if err := c.connect(p, from, to); err != nil {
 		_ = c.close() // it was never open
 		return nil, err
@@ -244,6 +237,7 @@ func (dl *dialing) dialUDP(p path, to netip.AddrPort) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.own(dl.owner)
 	if err := c.connect(p, dl.local.Port(), to); err != nil {
 		_ = c.close() // it was never open
 		return nil, err

@@ -28,6 +28,7 @@ type domain struct {
 	gate sync.RWMutex
 	gone chan struct{} // closed when the PvD is removed; blocked calls return pvd.ErrNoPvD
 
+	info      atomic.Pointer[pvd.Info] // as it was last applied: what it is called
 	plan      atomic.Pointer[plan]
 	endpoints endpointSet
 

@@ -23,10 +23,13 @@ type endpointSet struct {
 	set map[ender]struct{}
 }
 
-func (s *endpointSet) remove(e ender) {
+// remove takes an endpoint out, and reports whether it was there.
+func (s *endpointSet) remove(e ender) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	_, there := s.set[e]
 	delete(s.set, e)
+	return there
 }
 
 // endAll ends every endpoint that there is a reason for. It calls none of them with the

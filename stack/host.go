@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/pvdstack/pvdstack/pvd"
 	"github.com/pvdstack/pvdstack/tun"
@@ -27,6 +28,13 @@ type Config struct {
 	// new one, so that they are not.
 	Secret []byte
 
+	// Policy says what Apps may do, as [Host.SetPolicy] does. Nil: everything.
+	Policy *pvd.Policy
+
+	// Selector chooses the PvD of calls that name none, as [Host.SetSelector] does. Nil:
+	// it is the system default.
+	Selector pvd.Selector
+
 	// Capture, if not nil, gets every frame of every PvD, under an interface that is
 	// called "link/pvd". The caller closes it, after the host.
 	Capture *tun.Capture
@@ -40,6 +48,8 @@ type Host struct {
 	secret   []byte
 	capture  *tun.Capture
 	registry *pvd.Registry
+	policy   atomic.Pointer[pvd.Policy]
+	selector atomic.Pointer[pvd.Selector]
 
 	mu      sync.RWMutex // guards the maps; only the registry's writer changes them
 	domains map[pvd.Ref]*domain
@@ -47,13 +57,15 @@ type Host struct {
 	joiners map[joiner]struct{}
 	closed  bool
 
+	policySet chan struct{} // closed and replaced when policy is set; mu guards it too
+
 	done sync.WaitGroup // the goroutine that passes gVisor's log on, which ends with Close
 }
 
 // A joiner is a socket that is in every PvD.
 type joiner interface {
-	// join makes the socket part of d, which is complete but for being visible. An error
-	// refuses the PvD.
+	// join makes the socket part of d, which is complete but for being visible, or no part
+	// of it any more, as policy has it. An error refuses the PvD.
 	join(d *domain) error
 	// left tells that d is gone. It does not wait.
 	left(d *domain)
@@ -63,12 +75,19 @@ type joiner interface {
 
 // New returns a host without links and PvDs. Close ends it.
 func New(c Config) (*Host, error) {
+	if err := c.Policy.Validate(); err != nil {
+		return nil, fmt.Errorf("stack: %w", err)
+	}
 	h := &Host{
 		log: c.Logger, clock: c.Clock, secret: slices.Clone(c.Secret), capture: c.Capture,
 		domains: make(map[pvd.Ref]*domain),
 		links:   make(map[string]*hostLink),
 		joiners: make(map[joiner]struct{}),
+
+		policySet: make(chan struct{}),
 	}
+	h.setPolicy(c.Policy)
+	h.SetSelector(c.Selector)
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}

@@ -17,16 +17,17 @@ import (
 // that has no deadline.
 func (n *Network) Ping(ctx context.Context, addr netip.Addr) (time.Duration, error) {
 	addr = addr.Unmap()
-	d, err := n.host.single(n.scope(ctx), "sendto")
+	network := "ip6:ipv6-icmp"
+	if addr.Is4() {
+		network = "ip4:icmp"
+	}
+	q := query{call: "sendto", network: network, remote: target{literal: literalOf(addr)}}
+	d, err := n.place(ctx, &q)
 	var took time.Duration
 	if err == nil {
-		took, err = d.ping(ctx, addr)
+		took, err = d.ping(ctx, n.owner(), q.remote.at())
 	}
 	if err != nil {
-		network := "ip6:ipv6-icmp"
-		if addr.Is4() {
-			network = "ip4:icmp"
-		}
 		var to net.Addr
 		if addr.IsValid() {
 			to = &net.IPAddr{IP: addr.AsSlice(), Zone: addr.Zone()}
@@ -36,7 +37,7 @@ func (n *Network) Ping(ctx context.Context, addr netip.Addr) (time.Duration, err
 	return took, nil
 }
 
-func (d *domain) ping(ctx context.Context, addr netip.Addr) (time.Duration, error) {
+func (d *domain) ping(ctx context.Context, o owner, addr netip.Addr) (time.Duration, error) {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, pingWait)
@@ -55,7 +56,7 @@ func (d *domain) ping(ctx context.Context, addr netip.Addr) (time.Duration, erro
 		}
 		return 0, callError("sendto", err)
 	}
-	s, err := d.newPing(p, addr)
+	s, err := d.newPing(o, p, addr)
 	if err != nil {
 		return 0, err
 	}
@@ -106,7 +107,7 @@ func (d *domain) unanswered(p path, dst netip.Addr, since time.Duration) bool {
 }
 
 // newPing makes a socket that gets the answers from one address.
-func (d *domain) newPing(p path, addr netip.Addr) (*socket, error) {
+func (d *domain) newPing(o owner, p path, addr netip.Addr) (*socket, error) {
 	if err := d.enter(); err != nil {
 		return nil, err
 	}
@@ -122,6 +123,7 @@ func (d *domain) newPing(p path, addr netip.Addr) (*socket, error) {
 	}
 	s := &socket{nic: p.nic, addr: p.src}
 	s.init(d, "", ep, wq)
+	s.own(o)
 	if err := s.connectPing(p, addr); err != nil {
 		_ = s.close() // it was never open
 		return nil, err

@@ -15,9 +15,16 @@ import (
 // network is ip, ip4 or ip6. The error is a *net.DNSError; in a PvD without a server it
 // says so.
 func (n *Network) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
-	d, err := n.host.single(n.scope(ctx), "lookup")
+	q := query{call: "lookup", network: network, host: host}
+	q.remote.literal, _ = parseLiteral(host)
+	zone := q.remote.zone
+	d, err := n.place(ctx, &q)
 	if err != nil {
-		return nil, &net.DNSError{Err: err.Error(), Name: host, UnwrapErr: err}
+		late := errors.Is(err, context.DeadlineExceeded)
+		return nil, &net.DNSError{Err: err.Error(), Name: host, IsTimeout: late, IsTemporary: late, UnwrapErr: err}
+	}
+	if q.remote.zone != zone {
+		host = q.remote.addr.String() // what stood for the PvD is of no use to a resolver
 	}
 	return d.lookup(ctx, network, host)
 }

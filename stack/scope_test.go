@@ -16,7 +16,7 @@ func TestScopes(t *testing.T) {
 	s := newStar(t, 4)
 	system, app, ctxs, socket := s.own[0], s.own[1], s.own[2], s.own[3]
 	a := s.host.App("browser")
-	if a.Name() != "browser" || a.Default() != pvd.SystemDefault {
+	if a.Name() != "browser" || a.Default() != pvd.Unspecified {
 		t.Errorf("%q with default %v", a.Name(), a.Default())
 	}
 	if err := s.host.SetDefault(system.PvD()); err != nil {
@@ -81,7 +81,7 @@ func TestScopes(t *testing.T) {
 	if l := mustListen(t, s.host.In(pvd.SystemDefault), "tcp", ":0"); l.(*stack.TCPListener).PvD() != app.PvD() {
 		t.Error("the system default was not followed")
 	}
-	for ref, want := range map[pvd.Ref]error{pvd.All: syscall.EINVAL, pvd.Unspecified: syscall.EINVAL, 12345: pvd.ErrNoPvD} {
+	for ref, want := range map[pvd.Ref]error{pvd.All: syscall.EINVAL, 12345: pvd.ErrNoPvD} {
 		if err := a.SetDefault(ref); err != want { //nolint:errorlint // these, bare
 			t.Errorf("SetDefault(%v): %v, want %v", ref, err, want)
 		}

@@ -27,6 +27,7 @@ type socket struct {
 	nic  tcpip.NICID
 	addr netip.Addr
 
+	owner   owner
 	listens listening
 
 	local, remote net.Addr // set before the socket is shared; remote may be nil
@@ -71,9 +72,28 @@ func (s *socket) init(d *domain, network string, ep tcpip.Endpoint, wq *waiter.Q
 // PvD returns the PvD that the connection or listener is in. It never changes.
 func (s *socket) PvD() pvd.Ref { return s.d.ref }
 
-// track makes the domain answer for the socket. The caller has entered the domain.
-func (s *socket) track() error {
+// own says whose the socket is. It comes before track.
+func (s *socket) own(o owner) {
+	s.owner = o
+	if o.tos != 0 {
+		_ = s.ep.SetSockOptInt(tcpip.IPv4TOSOption, int(o.tos)) // each kind of endpoint knows both options
+		_ = s.ep.SetSockOptInt(tcpip.IPv6TrafficClassOption, int(o.tos))
+	}
+}
+
+// track makes the domain answer for the socket, which is the application's from here on.
+// The caller has entered the domain.
+func (s *socket) track() error { return s.trackAs(true) }
+
+// trackAccepted is track for a connection that its owner did not open.
+func (s *socket) trackAccepted() error { return s.trackAs(false) }
+
+func (s *socket) trackAs(opened bool) error {
+	if err := s.owner.app.take(s.d.ref, opened); err != nil {
+		return err
+	}
 	if err := s.d.endpoints.addSocket(s); err != nil {
+		s.owner.app.release(s.d.ref)
 		return err
 	}
 	// What it stands on may have gone before the domain knew of the socket.
@@ -126,8 +146,14 @@ func (s *socket) lost() error {
 // end is the domain's way to take away what the socket stands on.
 func (s *socket) end(err error) {
 	if s.fail(err) {
-		s.d.endpoints.remove(s)
+		s.untrack()
 		s.ep.Abort()
+	}
+}
+
+func (s *socket) untrack() {
+	if s.d.endpoints.remove(s) {
+		s.owner.app.release(s.d.ref)
 	}
 }
 
@@ -159,7 +185,7 @@ func (s *socket) close() error {
 	s.reason = net.ErrClosed
 	s.mu.Unlock()
 
-	s.d.endpoints.remove(s)
+	s.untrack()
 	s.readUntil.stop()
 	s.writeUntil.stop()
 	s.ep.Close()

@@ -25,7 +25,7 @@ var _ net.Listener = (*TCPListener)(nil)
 
 // newListener opens a listener in d. An address without a zone that is unspecified
 // stands for all of the PvD's, of both families unless f says otherwise.
-func (d *domain) newListener(network string, f family, at netip.AddrPort) (*TCPListener, error) {
+func (d *domain) newListener(o owner, network string, f family, at netip.AddrPort) (*TCPListener, error) {
 	nic, err := d.local(at.Addr())
 	if err != nil {
 		return nil, callError("bind", err)
@@ -42,6 +42,7 @@ func (d *domain) newListener(network string, f family, at netip.AddrPort) (*TCPL
 	l := &TCPListener{}
 	s := &l.socket
 	s.init(d, network, ep, wq)
+	s.own(o)
 	if err := s.listen(f, nic, at); err != nil {
 		_ = s.close() // it was never open
 		return nil, err
@@ -173,8 +174,9 @@ func (s *socket) acceptNow() (*TCPConn, error) {
 	default:
 	}
 	c := newTCPConn(s.d, s.network, ep, wq)
+	c.own(s.owner)
 	c.settle(c.acceptedOn(peer), peer)
-	if err := c.track(); err != nil {
+	if err := c.trackAccepted(); err != nil {
 		_ = c.Close()
 		return nil, callError("accept", err)
 	}

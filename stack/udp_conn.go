@@ -59,7 +59,7 @@ func (d *domain) newUDP(network string, proto tcpip.NetworkProtocolNumber) (*UDP
 }
 
 // listenUDP opens a socket that receives what comes to an address of its own.
-func (d *domain) listenUDP(network string, f family, at netip.AddrPort) (*UDPConn, error) {
+func (d *domain) listenUDP(o owner, network string, f family, at netip.AddrPort) (*UDPConn, error) {
 	nic, err := d.local(at.Addr())
 	if err != nil {
 		return nil, callError("bind", err)
@@ -72,6 +72,7 @@ func (d *domain) listenUDP(network string, f family, at netip.AddrPort) (*UDPCon
 	if err != nil {
 		return nil, err
 	}
+	c.own(o)
 	if err := c.bind(f, nic, at); err != nil {
 		_ = c.close() // it was never open
 		return nil, err
@@ -161,27 +162,34 @@ func (c *UDPConn) receive(b []byte) (int, tcpip.FullAddress, error) {
 
 // receiveNow reads a datagram that is there. The caller holds readMu.
 func (c *UDPConn) receiveNow(b []byte) (int, tcpip.FullAddress, error) {
+	res, err := c.readNow(b)
+	return res.Count, res.RemoteAddr, err
+}
+
+// readNow is receiveNow with all that there is to say of the datagram.
+func (c *UDPConn) readNow(b []byte) (tcpip.ReadResult, error) {
 	c.reader = b
 	res, terr := c.ep.Read(&c.reader, tcpip.ReadOptions{NeedRemoteAddr: true})
 	c.reader = nil
 	switch terr.(type) {
 	case nil:
-		return res.Count, res.RemoteAddr, nil
+		return res, nil
 	case *tcpip.ErrBadBuffer:
-		return 0, res.RemoteAddr, nil // b has no room at all
+		res.Count = 0
+		return res, nil // b has no room at all
 	case *tcpip.ErrWouldBlock:
-		return 0, tcpip.FullAddress{}, errWouldBlock
+		return tcpip.ReadResult{}, errWouldBlock
 	case *tcpip.ErrClosedForReceive:
 		if err := c.failed(); err != nil {
-			return 0, tcpip.FullAddress{}, err
+			return tcpip.ReadResult{}, err
 		}
-		return 0, tcpip.FullAddress{}, io.EOF
+		return tcpip.ReadResult{}, io.EOF
 	}
 	call := "recvfrom"
 	if c.peer.IsValid() {
 		call = "read"
 	}
-	return 0, tcpip.FullAddress{}, stackError(call, terr)
+	return tcpip.ReadResult{}, stackError(call, terr)
 }
 
 // Close closes the connection.

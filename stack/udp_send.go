@@ -74,6 +74,9 @@ func (c *UDPConn) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
 func (c *UDPConn) destination(addr net.Addr) (netip.AddrPort, error) {
 	switch a := addr.(type) {
 	case *net.UDPAddr:
+		if a != nil && a.Zone != "" && a.IP.To4() != nil {
+			return c.stripped(target{literal{a.AddrPort().Addr().Unmap(), a.Zone}, uint16(a.Port)})
+		}
 		if a != nil {
 			return a.AddrPort(), nil
 		}
@@ -115,6 +118,12 @@ func (c *UDPConn) sendTo(b []byte, to netip.AddrPort) (int, error) {
 	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
 	if !to.Addr().IsValid() || to.Port() == 0 || !c.family.allows(to.Addr()) {
 		return 0, os.NewSyscallError("sendto", syscall.EINVAL)
+	}
+	if to.Addr().Zone() != "" {
+		var err error
+		if to, err = c.stripped(target{literalOf(to.Addr()), to.Port()}); err != nil {
+			return 0, err
+		}
 	}
 	if to.Addr().IsUnspecified() {
 		to = netip.AddrPortFrom(loopbackOf(to.Addr()), to.Port())
@@ -265,6 +274,7 @@ func (c *UDPConn) sendFrom4(b []byte, to netip.AddrPort, p path) tcpip.Error {
 	}
 	return r.WritePacket(gstack.NetworkHeaderParams{
 		Protocol: udp.ProtocolNumber,
+		TOS:      c.owner.tos,
 		TTL:      c.multicast.ttl4(to.Addr(), r.DefaultTTL()),
 	}, pkt)
 }
