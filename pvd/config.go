@@ -142,6 +142,10 @@ func (c Config) Clone() Config {
 	c.Routes = slices.Clone(c.Routes)
 	c.Neighbors = cloneNeighbors(c.Neighbors)
 	c.DNS = c.DNS.clone()
+	c.Elements = slices.Clone(c.Elements)
+	for i, e := range c.Elements {
+		c.Elements[i] = e.clone()
+	}
 	return c
 }
 
@@ -158,7 +162,9 @@ func cloneNeighbors(ns []Neighbor) []Neighbor {
 }
 
 // Describe makes b what c says, with every Link field filled in. Addresses that are new
-// begin as [Tentative]; the others keep their state. c must be valid.
+// begin as [Tentative]; the others keep their state. Elements that an earlier Config has
+// set and c has not are cleared, those that anybody else has set last are left alone. c
+// must be valid.
 func (c Config) Describe(b *Builder) {
 	b.SetID(c.ID)
 	b.SetName(c.Name)
@@ -181,19 +187,35 @@ func (c Config) Describe(b *Builder) {
 	if c.MTU != 0 {
 		MTU.Set(b, c.MTU)
 	}
+	b.elems.configure(c.Elements)
 }
 
 func (c Config) addressInfos(b *Builder) []AddressInfo {
-	states := make(map[Address]AddressState)
-	if had, ok := b.elems[Addresses.base].([]AddressInfo); ok {
-		for _, a := range had {
-			states[a.Address] = a.State
-		}
+	type place struct {
+		prefix netip.Prefix
+		link   string
+	}
+	states := make(map[place]AddressState)
+	had, _ := b.elems.value(Addresses.base).([]AddressInfo)
+	for _, a := range had {
+		states[place{a.Prefix, a.Link}] = a.State
 	}
 	infos := make([]AddressInfo, len(c.Addresses))
 	for i, a := range c.Addresses {
 		a.Link = c.LinkOf(a.Link)
-		infos[i] = AddressInfo{Address: a, State: states[a]}
+		infos[i] = AddressInfo{Address: a, State: a.InState(states[place{a.Prefix, a.Link}])}
 	}
 	return infos
+}
+
+// InState returns the state to show for a when it is in s: of those in which it can be
+// used, the one that a itself asks for.
+func (a Address) InState(s AddressState) AddressState {
+	switch {
+	case !s.Usable():
+		return s
+	case a.Deprecated:
+		return Deprecated
+	}
+	return Preferred
 }

@@ -29,9 +29,12 @@ func valid() pvd.Config {
 			Servers: []netip.AddrPort{netip.MustParseAddrPort("192.168.1.53:53"), netip.MustParseAddrPort("[fe80::53%wan]:53")},
 			Search:  []string{"corp.example.com", "example.com."},
 		},
-		MTU: 1400,
+		Elements: []pvd.Element{pvd.Metered.With(true), pvd.Groups.With([]string{"office"})},
+		MTU:      1400,
 	}
 }
+
+var unset = pvd.NewKey[error]("unset", nil)
 
 func TestValidate(t *testing.T) {
 	if err := valid().Validate(); err != nil {
@@ -96,6 +99,12 @@ func TestValidate(t *testing.T) {
 		{"too many servers", func(c *pvd.Config) { c.DNS.Servers = make([]netip.AddrPort, pvd.MaxDNSServers+1) }, "servers: 65"},
 		{"search", func(c *pvd.Config) { c.DNS.Search[0] = "a..b" }, "empty label"},
 		{"too many to search", func(c *pvd.Config) { c.DNS.Search = make([]string, pvd.MaxSearch+1) }, "search: 65"},
+		{"element without key", func(c *pvd.Config) { c.Elements[1] = pvd.Element{} }, "elements[1]: it has no key"},
+		{"element without value", func(c *pvd.Config) { c.Elements[1] = unset.With(nil) }, `"unset" has no value`},
+		{"element twice", func(c *pvd.Config) { c.Elements = append(c.Elements, pvd.Metered.With(false)) }, `elements[2]: "metered" stands twice`},
+		{"element of a field", func(c *pvd.Config) { c.Elements[0] = pvd.MTU.With(1280) }, `elements[0]: a field of its own stands for "mtu"`},
+		{"element of another field", func(c *pvd.Config) { c.Elements[0] = pvd.Addresses.With(nil) }, `elements[0]: a field of its own stands for "addresses"`},
+		{"too many elements", func(c *pvd.Config) { c.Elements = make([]pvd.Element, pvd.MaxElements+1) }, "elements: 257"},
 		{"MTU below IPv6's", func(c *pvd.Config) { c.MTU = 1279 }, "mtu: 1279"},
 		{"MTU below IPv6's for a route", func(c *pvd.Config) {
 			c.MTU, c.Addresses = 1279, c.Addresses[:1]
@@ -128,6 +137,7 @@ func TestConfigFields(t *testing.T) {
 	d.Links[0], d.Addresses[0].Link, d.Routes[0].Metric, d.DNS.Search[0] = "x", "x", 99, "x"
 	d.Neighbors[0].MAC[5] = 99
 	d.DNS.Servers[0] = netip.AddrPort{}
+	d.Elements[0] = pvd.Element{}
 	if !reflect.DeepEqual(c, valid()) {
 		t.Error("the clone shares memory with its original")
 	}

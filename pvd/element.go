@@ -24,8 +24,15 @@ func (k Key[T]) With(v T) Element {
 // Key returns the element's key, the zero AnyKey for the zero Element.
 func (e Element) Key() AnyKey { return AnyKey{e.key} }
 
-// Value returns a copy of the element's value.
-func (e Element) Value() any { return e.key.copy(e.value) }
+// Value returns a copy of the element's value, nil for the zero Element.
+func (e Element) Value() any {
+	if e.key == nil {
+		return nil
+	}
+	return e.key.copy(e.value)
+}
+
+func (e Element) clone() Element { return Element{key: e.key, value: e.Value()} }
 
 // An AnyKey is a [Key] whatever the type of its elements, for those who handle elements
 // that they need not understand. It is comparable.
@@ -42,10 +49,11 @@ func (k AnyKey) String() string {
 	return k.base.name
 }
 
-// Get returns a copy of the element of i with this key, and whether there is one.
+// Get returns a copy of the element of i with this key, and whether there is one. The zero
+// AnyKey has none.
 func (k AnyKey) Get(i *Info) (any, bool) {
-	v, ok := i.elems[k.base]
-	if !ok {
+	v := i.elems.value(k.base)
+	if v == nil {
 		return nil, false
 	}
 	return k.base.copy(v), true
@@ -54,8 +62,8 @@ func (k AnyKey) Get(i *Info) (any, bool) {
 // Elements returns the PvD's elements with their keys, in the order of the keys' names.
 func (i *Info) Elements() iter.Seq2[AnyKey, any] {
 	return func(yield func(AnyKey, any) bool) {
-		for _, k := range sortedKeys(i.elems) {
-			if !yield(AnyKey{k}, k.copy(i.elems[k])) {
+		for _, e := range i.elems {
+			if !yield(AnyKey{e.key}, e.key.copy(e.value)) {
 				return
 			}
 		}
@@ -72,6 +80,7 @@ var known struct {
 func (k *keyBase) register() {
 	known.Lock()
 	defer known.Unlock()
+	k.number = len(known.keys)
 	known.keys = append(known.keys, k)
 }
 
@@ -84,7 +93,7 @@ func Keys() []AnyKey {
 	for i, k := range known.keys {
 		all[i] = AnyKey{k}
 	}
-	slices.SortStableFunc(all, func(a, b AnyKey) int { return compareKeys(a.base, b.base) })
+	slices.SortFunc(all, func(a, b AnyKey) int { return compareKeys(a.base, b.base) })
 	return all
 }
 

@@ -3,10 +3,8 @@ package pvd
 import (
 	"fmt"
 	"iter"
-	"maps"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -20,7 +18,8 @@ type Info struct {
 	id      ID
 	name    string
 	version uint64
-	elems   map[*keyBase]any
+	elems   elements
+	changed []AnyKey // the elements in which it is not what the version before was
 }
 
 // Ref returns the attachment that the Info describes.
@@ -39,19 +38,34 @@ func (i *Info) Version() uint64 { return i.version }
 // Keys returns the names of the elements that the PvD has, sorted.
 func (i *Info) Keys() iter.Seq[string] {
 	return func(yield func(string) bool) {
-		for _, k := range sortedKeys(i.elems) {
-			if !yield(k.name) {
+		for _, e := range i.elems {
+			if !yield(e.key.name) {
 				return
 			}
 		}
 	}
 }
 
-func sortedKeys(elems map[*keyBase]any) []*keyBase {
-	return slices.SortedFunc(maps.Keys(elems), compareKeys)
+// CurrentAddresses returns all IPv4 addresses of the PvD and all IPv6 addresses that are
+// not deprecated (draft-kline-mif-mpvd-api-reqs-00 section 4.2), those that can not be used
+// yet included.
+func (i *Info) CurrentAddresses() []AddressInfo {
+	all, _ := Addresses.Get(i)
+	return slices.DeleteFunc(all, func(a AddressInfo) bool {
+		return a.Prefix.Addr().Is6() && a.State == Deprecated
+	})
 }
 
-func compareKeys(a, b *keyBase) int { return strings.Compare(a.name, b.name) }
+// isOn reports whether the PvD has an interface on a link.
+func (i *Info) isOn(link string) bool {
+	links, _ := i.elems.value(Links.base).([]string)
+	return slices.Contains(links, link)
+}
+
+// sameAs reports whether there is no difference between i and old, the version before.
+func (i *Info) sameAs(old *Info) bool {
+	return len(i.changed) == 0 && i.id == old.id && i.name == old.name
+}
 
 // A Key names one kind of element of a PvD and its type. Keys are made by [NewKey], by
 // this package and by whoever has more to say of a PvD; two keys are the same only if
@@ -62,8 +76,9 @@ type Key[T any] struct {
 }
 
 type keyBase struct {
-	name string
-	copy func(any) any
+	name   string
+	number int // among all keys, in the order in which they were made
+	copy   func(any) any
 }
 
 // NewKey returns a new key, to be kept in a package variable: [Keys] lists it from then on.
@@ -84,7 +99,7 @@ func (k Key[T]) String() string { return k.base.name }
 
 // Get returns the element of i with this key, and whether there is one.
 func (k Key[T]) Get(i *Info) (T, bool) {
-	v, ok := i.elems[k.base].(T)
+	v, ok := i.elems.value(k.base).(T)
 	if ok && k.clone != nil {
 		v = k.clone(v)
 	}
@@ -96,7 +111,7 @@ func (k Key[T]) Set(b *Builder, v T) {
 	if k.clone != nil {
 		v = k.clone(v)
 	}
-	b.elems[k.base] = v
+	b.elems.set(elem{key: k.base, value: v})
 }
 
 // Of is Get for a description that is still being made.
@@ -105,14 +120,14 @@ func (k Key[T]) Of(b *Builder) (T, bool) {
 }
 
 // Clear takes the element away.
-func (k Key[T]) Clear(b *Builder) { delete(b.elems, k.base) }
+func (k Key[T]) Clear(b *Builder) { b.elems.clear(k.base) }
 
 // A Builder is a PvD's description on the way to becoming an [Info]. It is valid only
 // within the function that it was handed to.
 type Builder struct {
 	id    ID
 	name  string
-	elems map[*keyBase]any
+	elems elements
 }
 
 // SetID and SetName change what the PvD is called. An empty name means the ID or, if
@@ -124,12 +139,13 @@ func (b *Builder) SetName(name string) { b.name = name }
 
 func newBuilder(from *Info) *Builder {
 	if from == nil {
-		return &Builder{elems: make(map[*keyBase]any, 8)}
+		return &Builder{}
 	}
-	return &Builder{id: from.id, name: from.name, elems: maps.Clone(from.elems)}
+	return &Builder{id: from.id, name: from.name, elems: slices.Clone(from.elems)}
 }
 
-func (b *Builder) info(ref Ref, version uint64) *Info {
+// info returns what b describes as the version after old, which is nil for the first.
+func (b *Builder) info(ref Ref, old *Info) *Info {
 	name := b.name
 	if name == "" {
 		name = string(b.id)
@@ -137,7 +153,15 @@ func (b *Builder) info(ref Ref, version uint64) *Info {
 	if name == "" {
 		name = ref.String()
 	}
-	return &Info{ref: ref, id: b.id, name: name, version: version, elems: maps.Clone(b.elems)}
+	if old == nil {
+		b.elems.date(nil, 1)
+		return &Info{ref: ref, id: b.id, name: name, version: 1, elems: slices.Clone(b.elems)}
+	}
+	i := &Info{ref: ref, id: b.id, name: name, version: old.version + 1}
+	b.elems.date(old.elems, i.version)
+	i.elems = slices.Clone(b.elems)
+	i.changed = i.elems.difference(old.elems, nil)
+	return i
 }
 
 // The elements that pvdstack itself knows.

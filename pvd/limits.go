@@ -1,5 +1,7 @@
 package pvd
 
+import "time"
+
 // The limits of the model. Each bounds memory that a configuration, or a network, could
 // otherwise claim without end.
 const (
@@ -28,9 +30,37 @@ const (
 	// MaxName is the length of a PvD's display name, in octets.
 	MaxName = 255
 
+	// MaxElements that a configuration adds to those of its own fields.
+	MaxElements = 256
+
+	// MaxPending is how many PvDs may have changed since a watcher last looked, before it
+	// is told that it has lagged: a snapshot serves it better then. It also bounds what is
+	// remembered of PvDs that are gone, at about 100 octets each.
+	MaxPending = 4096
+
 	// MaxPolicyRules of a [Policy]. They are gone through for each socket that is opened.
 	MaxPolicyRules = 1024
 
 	// MaxPolicyNames in one list of a [Policy], for the same reason.
 	MaxPolicyNames = 1024
+)
+
+// What watchers may take of a machine. While little happens they are woken at once; when
+// what they cause comes to more than these times allow, they are woken later and find more
+// changes that have become one. The times are about twenty times what is measured, which
+// keeps all watchers of a host below 5 % of one core, however many they are and
+// whatever happens.
+const (
+	// wakeCost is what waking a watcher counts as.
+	wakeCost = 20 * time.Microsecond
+
+	// eventCost is what each PvD that it may have to look at counts as.
+	eventCost = 2 * time.Microsecond
+
+	// wakeBurst is how much may be spent at once after a quiet time.
+	wakeBurst = 200 * time.Millisecond
+
+	// wakeSlice is how much is spent before there is a rest. It is about the shortest rest
+	// that timers are good for.
+	wakeSlice = time.Millisecond
 )

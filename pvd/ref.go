@@ -1,6 +1,9 @@
 package pvd
 
-import "strconv"
+import (
+	"strconv"
+	"strings"
+)
 
 // A Ref refers to one attachment of a PvD to a host. It is constant while the PvD is
 // attached and is never used again in the same process: a PvD that goes and returns
@@ -45,6 +48,19 @@ func (r Ref) String() string {
 	case All:
 		return "all"
 	default:
-		return "pvd#" + strconv.FormatUint(uint64(r), 10)
+		return refPrefix + strconv.FormatUint(uint64(r), 10)
 	}
+}
+
+const refPrefix = "pvd#"
+
+// parseRef returns the attachment whose String is s.
+func parseRef(s string) (Ref, bool) {
+	digits, ok := strings.CutPrefix(s, refPrefix)
+	if !ok {
+		return Unspecified, false
+	}
+	n, err := strconv.ParseUint(digits, 10, 64)
+	r := Ref(n)
+	return r, err == nil && r.Attached() && r.String() == s
 }

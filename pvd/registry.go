@@ -17,11 +17,14 @@ type Registry struct {
 	ops    chan op
 	wake   chan struct{} // holds one token while stale is not empty
 	stop   chan struct{}
-	done   chan struct{}
+	done   chan struct{} // closed when the writer has ended
 	close  sync.Once
 
+	watchers *dispatcher
+
 	mu      sync.RWMutex
-	infos   map[Ref]*Info
+	pvds    map[Ref]*record
+	journal journal
 	order   []Ref // in the order of attachment
 	def     Ref
 	changed chan struct{} // closed and replaced at each change
@@ -56,8 +59,8 @@ type op struct {
 // ErrClosed reports an operation on a registry, or its host, that has been closed.
 var ErrClosed = errors.New("pvd: host closed")
 
-// NewRegistry returns a registry without PvDs, whose default is [Null]. Its goroutine
-// ends with Close.
+// NewRegistry returns a registry without PvDs, whose default is [Null]. Its goroutines
+// end with Close.
 func NewRegistry(c RegistryConfig) *Registry {
 	if c.Apply == nil {
 		c.Apply = func(context.Context, *Info, *Info) error { return nil }
@@ -71,13 +74,15 @@ func NewRegistry(c RegistryConfig) *Registry {
 		wake:    make(chan struct{}, 1),
 		stop:    make(chan struct{}),
 		done:    make(chan struct{}),
-		infos:   make(map[Ref]*Info),
+		pvds:    make(map[Ref]*record),
 		def:     Null,
 		changed: make(chan struct{}),
 		stale:   make(map[Ref]struct{}),
 		last:    firstRef - 1,
 	}
+	r.watchers = newDispatcher(r)
 	go r.write()
+	go r.watchers.run()
 	return r
 }
 
@@ -96,10 +101,12 @@ func (r *Registry) write() {
 	}
 }
 
-// Close ends the writer, after the operation in progress. The PvDs stay as they are.
+// Close ends the writer, after the operation in progress, and all watchers. The PvDs stay
+// as they are.
 func (r *Registry) Close() {
 	r.close.Do(func() { close(r.stop) })
 	<-r.done
+	<-r.watchers.done
 }
 
 // do has the writer run f. The context can only prevent it from beginning: what has
@@ -131,11 +138,10 @@ func (r *Registry) Add(ctx context.Context, edit func(*Builder)) (Ref, error) {
 		// A Ref is used up even if the PvD is refused, so that none is ever seen twice.
 		r.last++
 		ref = r.last
-		next := b.info(ref, 1)
-		if err := r.config.Apply(ctx, nil, next); err != nil {
+		if err := r.config.Apply(ctx, nil, b.info(ref, nil)); err != nil {
 			return err
 		}
-		r.observe(ref, b, 1)
+		r.observe(ref, b, nil)
 		return nil
 	})
 	if err != nil {
@@ -145,7 +151,7 @@ func (r *Registry) Add(ctx context.Context, edit func(*Builder)) (Ref, error) {
 }
 
 // Update changes a PvD as edit says, which begins with what is. Like Remove it follows
-// [SystemDefault].
+// [SystemDefault]. When nothing comes to differ there is no new version of the PvD.
 func (r *Registry) Update(ctx context.Context, ref Ref, edit func(*Builder)) error {
 	return r.do(ctx, func() error {
 		old, err := r.Info(ref)
@@ -155,20 +161,29 @@ func (r *Registry) Update(ctx context.Context, ref Ref, edit func(*Builder)) err
 		ref := old.ref // not a reserved value
 		b := newBuilder(old)
 		edit(b)
-		if err := r.config.Apply(ctx, old, b.info(ref, old.version+1)); err != nil {
+		if err := r.config.Apply(ctx, old, b.info(ref, old)); err != nil {
 			return err
 		}
-		r.observe(ref, b, old.version+1)
+		r.observe(ref, b, old)
 		return nil
 	})
 }
 
 // Remove detaches a PvD. When it returns nil, nothing of the PvD is left.
 func (r *Registry) Remove(ctx context.Context, ref Ref) error {
+	return r.RemoveIf(ctx, ref, func(*Info) bool { return true })
+}
+
+// RemoveIf is Remove, if the PvD is at that moment as holds wants it. Otherwise it does
+// nothing.
+func (r *Registry) RemoveIf(ctx context.Context, ref Ref, holds func(*Info) bool) error {
 	return r.do(ctx, func() error {
 		old, err := r.Info(ref)
 		if err != nil {
 			return err
+		}
+		if !holds(old) {
+			return nil
 		}
 		// Nobody may find the PvD while it is being taken apart.
 		r.withdraw(old.ref)
@@ -205,40 +220,51 @@ func (r *Registry) observeStale() {
 		if err != nil {
 			continue // gone in the meantime
 		}
-		r.observe(old.ref, newBuilder(old), old.version+1)
+		r.observe(old.ref, newBuilder(old), old)
 	}
 }
 
-// observe completes a description and publishes it.
-func (r *Registry) observe(ref Ref, b *Builder, version uint64) {
+// observe completes a description and publishes it, unless it is what old is.
+func (r *Registry) observe(ref Ref, b *Builder, old *Info) {
 	r.config.Observe(ref, b)
-	i := b.info(ref, version)
+	i := b.info(ref, old)
+	if old != nil && i.sameAs(old) {
+		return
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, ok := r.infos[ref]; !ok {
+	p, ok := r.pvds[ref]
+	if !ok {
+		p = &record{ref: ref}
+		r.pvds[ref] = p
 		r.order = append(r.order, ref)
 	}
-	r.infos[ref] = i
+	p.info.Store(i)
+	r.journal.enter(p)
 	r.notifyLocked()
 }
 
 func (r *Registry) withdraw(ref Ref) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.infos, ref)
+	p := r.pvds[ref]
+	delete(r.pvds, ref)
 	r.order = slices.DeleteFunc(r.order, func(o Ref) bool { return o == ref })
+	p.info.Store(nil)
+	r.journal.enter(p)
 	r.notifyLocked()
 }
 
 func (r *Registry) notifyLocked() {
 	close(r.changed)
 	r.changed = make(chan struct{})
+	r.watchers.tell()
 }
 
 func (r *Registry) count() int {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return len(r.infos)
+	return len(r.pvds)
 }
 
 // Info returns the newest description of a PvD. The error is [ErrNoPvD] if it is not
@@ -249,11 +275,11 @@ func (r *Registry) Info(ref Ref) (*Info, error) {
 	if ref == SystemDefault {
 		ref = r.def
 	}
-	i, ok := r.infos[ref]
+	p, ok := r.pvds[ref]
 	if !ok {
 		return nil, ErrNoPvD
 	}
-	return i, nil
+	return p.info.Load(), nil
 }
 
 // List returns the PvDs that are attached, in the order in which they were.
@@ -275,11 +301,14 @@ func (r *Registry) Default() Ref {
 func (r *Registry) SetDefault(ref Ref) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, ok := r.infos[ref]; !ok && ref != Null {
+	if _, ok := r.pvds[ref]; !ok && ref != Null {
 		return ErrNoPvD
 	}
-	r.def = ref
-	r.notifyLocked()
+	if r.def != ref {
+		r.def = ref
+		r.journal.renewDefault()
+		r.notifyLocked()
+	}
 	return nil
 }
 

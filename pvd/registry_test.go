@@ -49,7 +49,7 @@ func TestRegistry(t *testing.T) {
 	if routes[0].Link != "lan" || routes[1].Link != "wan" || routes[1].Via.Zone() != "" {
 		t.Errorf("links are not filled in: %+v", routes)
 	}
-	if got := slices.Collect(ia.Keys()); !slices.Equal(got, []string{"addresses", "dns search", "dns servers", "links", "mtu", "neighbors", "routes"}) {
+	if got := slices.Collect(ia.Keys()); !slices.Equal(got, []string{"addresses", "dns search", "dns servers", "groups", "links", "metered", "mtu", "neighbors", "routes"}) {
 		t.Errorf("keys %q", got)
 	}
 
@@ -196,7 +196,9 @@ func TestChangesFollowTheDefault(t *testing.T) {
 	if err := r.SetDefault(a); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Update(t.Context(), pvd.SystemDefault, valid().Describe); err != nil {
+	c := valid()
+	c.MTU = 1300
+	if err := r.Update(t.Context(), pvd.SystemDefault, c.Describe); err != nil {
 		t.Fatal(err)
 	}
 	r.Refresh(pvd.SystemDefault)

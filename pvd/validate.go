@@ -46,6 +46,12 @@ func (c Config) Validate() error {
 		bad(where, again(n.Addr, n.Link))
 	}
 	bad("dns", c.validateDNS())
+	bad("elements", atMost(len(c.Elements), MaxElements))
+	said := make(map[AnyKey]bool, len(c.Elements))
+	for i, e := range c.Elements {
+		bad(fmt.Sprintf("elements[%d]", i), e.validate(said[e.Key()]))
+		said[e.Key()] = true
+	}
 	bad("mtu", c.validateMTU())
 	return errors.Join(errs...)
 }
@@ -275,6 +281,25 @@ func (c Config) validateMTU() error {
 	}
 	if c.MTU != 0 && (c.MTU < low || c.MTU > maxMTU) {
 		return fmt.Errorf("%d is not between %d and %d", c.MTU, low, maxMTU)
+	}
+	return nil
+}
+
+// ownElements are those that fields of a Config stand for.
+var ownElements = []AnyKey{
+	Links.Any(), Addresses.Any(), Routes.Any(), Neighbors.Any(), DNSServers.Any(), DNSSearch.Any(), MTU.Any(),
+}
+
+func (e Element) validate(again bool) error {
+	switch k := e.Key(); {
+	case k == AnyKey{}:
+		return errors.New("it has no key; elements are made by Key.With")
+	case slices.Contains(ownElements, k):
+		return fmt.Errorf("a field of its own stands for %q", k)
+	case again:
+		return fmt.Errorf("%q stands twice", k)
+	case e.value == nil:
+		return fmt.Errorf("%q has no value", k)
 	}
 	return nil
 }

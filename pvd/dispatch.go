@@ -1,0 +1,213 @@
+package pvd
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A dispatcher wakes those who watch a registry. It is what keeps their number from
+// mattering to the writer, which leaves it one token however much there is to tell.
+type dispatcher struct {
+	registry *Registry
+	news     chan struct{} // holds one token while something has changed
+	done     chan struct{} // closed when run has ended
+
+	count atomic.Int64 // of watchers
+
+	mu       sync.Mutex
+	watching map[Ref]map[*watcher]struct{} // by the PvD; by watchesAll and watchesDefault
+
+	// What follows is run's.
+	seq      uint64 // the journal's, when it last looked
+	changed  []*record
+	first    lane          // those who watch the PvDs that have changed
+	rest     lane          // those who watch them all, one after the other
+	restCost time.Duration // what waking one of the rest counts as
+	missed   int           // how many PvDs have changed since the last time round
+	everyone bool          // next time round is for all watchers
+	until    time.Time     // when all that was spent will have been earned
+}
+
+// Where in the dispatcher's index those watchers are who watch no PvDs by their names.
+const (
+	watchesAll     = Unspecified
+	watchesDefault = SystemDefault
+)
+
+func newDispatcher(r *Registry) *dispatcher {
+	return &dispatcher{
+		registry: r,
+		news:     make(chan struct{}, 1),
+		done:     make(chan struct{}),
+		watching: make(map[Ref]map[*watcher]struct{}),
+	}
+}
+
+// places are where a watcher is in the index.
+func places(w *watcher) []Ref {
+	switch {
+	case w.all || w.follows:
+		return []Ref{watchesAll}
+	case len(w.refs) == 0:
+		return []Ref{watchesDefault}
+	}
+	return w.refs
+}
+
+// add has w woken from now on.
+func (d *dispatcher) add(w *watcher) {
+	d.count.Add(1)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, at := range places(w) {
+		if d.watching[at] == nil {
+			d.watching[at] = make(map[*watcher]struct{})
+		}
+		d.watching[at][w] = struct{}{}
+	}
+}
+
+func (d *dispatcher) remove(w *watcher) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, at := range places(w) {
+		delete(d.watching[at], w)
+		if len(d.watching[at]) == 0 {
+			delete(d.watching, at)
+		}
+	}
+	d.count.Add(-1)
+}
+
+// tell has the dispatcher look what has changed. The caller has written it down, under the
+// registry's lock: who begins to watch after this finds it there.
+func (d *dispatcher) tell() {
+	if d.count.Load() == 0 {
+		return
+	}
+	select {
+	case d.news <- struct{}{}:
+	default: // it is on its way already
+	}
+}
+
+// run is the dispatcher. It ends when the writer has.
+func (d *dispatcher) run() {
+	defer close(d.done)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		if d.first.empty() && d.rest.empty() {
+			select {
+			case <-d.news:
+			case <-d.registry.done:
+				return
+			}
+		}
+		d.look()
+		// It is this machine's time that has to last, so no Clock is asked.
+		rest := d.spend(d.wake(), time.Now())
+		if rest <= 0 {
+			continue
+		}
+		timer.Reset(rest)
+		select {
+		case <-timer.C:
+		case <-d.registry.done:
+			return
+		}
+	}
+}
+
+// look finds out who has to be woken.
+func (d *dispatcher) look() {
+	r := d.registry
+	r.mu.RLock()
+	changed, ok := r.journal.since(d.seq, d.changed[:0])
+	d.everyone = d.everyone || !ok || r.journal.defaultSeq > d.seq
+	d.seq = r.journal.seq
+	r.mu.RUnlock()
+
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, p := range changed {
+		for w := range d.watching[p.ref] {
+			if !w.queued {
+				w.queued = true
+				d.first.push(w)
+			}
+		}
+	}
+	d.missed += len(changed)
+	clear(changed)
+	d.changed = changed
+	if !d.rest.empty() || d.missed == 0 && !d.everyone {
+		return
+	}
+	d.restCost = wakeCost + time.Duration(d.missed)*eventCost
+	for at, ws := range d.watching {
+		if at != watchesAll && !d.everyone {
+			continue
+		}
+		for w := range ws {
+			d.rest.push(w)
+		}
+	}
+	d.missed, d.everyone = 0, false
+}
+
+// wake wakes some of those who have to be, and returns what that counts as.
+func (d *dispatcher) wake() (spent time.Duration) {
+	for spent < wakeSlice {
+		switch {
+		case !d.first.empty():
+			w := d.first.pop()
+			w.queued = false
+			w.poke()
+			spent += wakeCost + eventCost
+		case !d.rest.empty():
+			d.rest.pop().poke()
+			spent += d.restCost
+		default:
+			return spent
+		}
+	}
+	return spent
+}
+
+// spend returns how long to rest after something has been spent.
+func (d *dispatcher) spend(cost time.Duration, now time.Time) time.Duration {
+	if earliest := now.Add(-wakeBurst); d.until.Before(earliest) {
+		d.until = earliest
+	}
+	d.until = d.until.Add(cost)
+	return d.until.Sub(now)
+}
+
+// A lane is a queue of watchers.
+type lane struct {
+	watchers []*watcher
+	at       int // the first that is still in it
+}
+
+func (l *lane) empty() bool { return l.at == len(l.watchers) }
+
+func (l *lane) push(w *watcher) {
+	if l.at > 0 && len(l.watchers) == cap(l.watchers) {
+		n := copy(l.watchers, l.watchers[l.at:])
+		clear(l.watchers[n:])
+		l.watchers, l.at = l.watchers[:n], 0
+	}
+	l.watchers = append(l.watchers, w)
+}
+
+func (l *lane) pop() *watcher {
+	w := l.watchers[l.at]
+	l.watchers[l.at] = nil
+	l.at++
+	if l.empty() {
+		l.watchers, l.at = l.watchers[:0], 0
+	}
+	return w
+}

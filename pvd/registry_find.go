@@ -1,0 +1,78 @@
+package pvd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Leave makes known that a PvD is about to go, at a time of day: it has [Ends] from now on,
+// and watchers get [Leaving]. The zero time takes that back. Whoever says so removes the
+// PvD then; the registry does not.
+func (r *Registry) Leave(ctx context.Context, ref Ref, at time.Time) error {
+	return r.Update(ctx, ref, func(b *Builder) {
+		if at.IsZero() {
+			Ends.Clear(b)
+			return
+		}
+		Ends.Set(b, at.Round(0)) // a time of day has no use for a monotonic reading
+	})
+}
+
+// On returns the PvDs that have an interface on a link, in the order in which they were
+// attached. The links of a PvD are its [Links].
+func (r *Registry) On(link string) []Ref {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	var refs []Ref
+	for _, ref := range r.order {
+		if r.pvds[ref].info.Load().isOn(link) {
+			refs = append(refs, ref)
+		}
+	}
+	return refs
+}
+
+// ErrAmbiguous reports that a name is that of several PvDs.
+var ErrAmbiguous = errors.New("several provisioning domains have the name")
+
+// Find returns the PvD that a person means by a name: the string of its Ref, which goes
+// before all others, its name, or its ID. If it is nobody's the error is [ErrNoPvD], if it
+// is several PvDs' it is [ErrAmbiguous].
+func (r *Registry) Find(name string) (Ref, error) {
+	id, err := ParseID(name)
+	if err != nil {
+		id = "" // which is no PvD's to be found by
+	}
+	found, err := r.find(name, id)
+	switch {
+	case err != nil:
+		return Unspecified, err
+	case found == Unspecified:
+		return Unspecified, fmt.Errorf("pvd: %q: %w", name, ErrNoPvD)
+	}
+	return found, nil
+}
+
+func (r *Registry) find(name string, id ID) (found Ref, err error) {
+	if name == "" {
+		return Unspecified, nil
+	}
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if ref, ok := parseRef(name); ok && r.pvds[ref] != nil {
+		return ref, nil
+	}
+	for _, ref := range r.order {
+		i := r.pvds[ref].info.Load()
+		if i.name != name && (id == "" || i.id != id) {
+			continue
+		}
+		if found != Unspecified {
+			return Unspecified, fmt.Errorf("pvd: %q: %w: %v and %v", name, ErrAmbiguous, found, ref)
+		}
+		found = ref
+	}
+	return found, nil
+}
