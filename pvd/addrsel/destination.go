@@ -11,7 +11,7 @@ type Target struct {
 	Addr netip.Addr
 
 	// Unusable says that the destination is known to be out of reach, or that no source
-	// leads there. Source has no meaning then.
+	// leads there. Source has no meaning then, and no rule about it is met.
 	Unusable bool
 
 	// Source is the source that packets to the destination would have.
