@@ -32,6 +32,8 @@ type domain struct {
 	plan      atomic.Pointer[plan]
 	endpoints endpointSet
 
+	retirement retirement
+
 	loop     sync.Once // makes the loopback NIC
 	loopErr  error
 	loopMu   sync.Mutex // orders the making and the setting of routes

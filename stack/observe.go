@@ -61,7 +61,7 @@ func (d *domain) refreshPlan() {
 		if s == pvd.Duplicate && a.State != s {
 			d.log.Warn("another node has the address", "op", "dad", "link", a.Link, "addr", a.Prefix.Addr())
 		}
-		p.addrs[i].State = s
+		p.addrs[i].State = a.InState(s)
 	}
 	d.plan.Store(&p)
 	close(d.addrChange)
