@@ -40,6 +40,10 @@ const (
 	keepAliveInterval = 15 * time.Second
 	keepAliveCount    = 9
 
+	// maxGroups is how many multicast groups one socket of the sockets API may be in, as
+	// many as on Linux. One more is ENOBUFS.
+	maxGroups = 20
+
 	// pingWait is how long Ping waits for the answer where the context has no deadline.
 	pingWait = 10 * time.Second
 
@@ -52,4 +56,8 @@ const (
 const (
 	maxDatagram4 = 65535 - 20 - 8
 	maxDatagram6 = 65535 - 8
+
+	// maxDatagram is what a socket of the sockets API takes before it looks where to send
+	// it, as Linux does.
+	maxDatagram = 65535
 )

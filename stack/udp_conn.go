@@ -23,6 +23,8 @@ type UDPConn struct {
 	family family // of an unconnected socket's destinations
 	port   uint16 // its own
 	peer   netip.AddrPort
+	echo   bool // it sends ICMP echo requests; their identifier is the port
+	visits bool // it only sends, and gVisor's endpoint knows nothing of it
 
 	readMu sync.Mutex // serializes readers
 	reader tcpip.SliceWriter

@@ -30,8 +30,8 @@ func (o *multicastOptions) loops() bool {
 	return !o.notLoop
 }
 
-// ttl4 returns the TTL of a datagram to dst.
-func (o *multicastOptions) ttl4(dst netip.Addr, unicast uint8) uint8 {
+// hopLimit returns the hop limit of a datagram to dst.
+func (o *multicastOptions) hopLimit(dst netip.Addr, unicast uint8) uint8 {
 	if !dst.IsMulticast() {
 		return unicast
 	}

@@ -12,7 +12,6 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/checksum"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
-	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 
@@ -188,21 +187,11 @@ func (c *UDPConn) sendLocked(b []byte, to netip.AddrPort) (int, error) {
 // pathTo chooses link and source for a destination. It waits for addresses that are
 // still tentative, as long as the write deadline allows.
 func (c *UDPConn) pathTo(dst netip.Addr) (path, error) {
-	now := c.d.host.clock.Monotonic()
-	plan := c.d.plan.Load()
-	if l := &c.last; l.dst == dst && l.plan == plan && now < l.until && !dst.IsMulticast() {
-		return l.path, nil
-	}
 	for {
 		changed := c.d.addressesChanged()
-		p, err := c.findPath(plan, dst)
-		switch {
-		case err == nil:
-			c.last = sentTo{dst: dst, plan: plan, path: p, until: now + pathLife}
-			return p, nil
-		case errors.Is(err, errTentative):
-		default:
-			return path{}, err
+		p, err := c.pathNow(dst)
+		if !errors.Is(err, errTentative) {
+			return p, err
 		}
 		select {
 		case <-changed:
@@ -211,8 +200,22 @@ func (c *UDPConn) pathTo(dst netip.Addr) (path, error) {
 		case <-c.writeUntil.passed():
 			return path{}, os.ErrDeadlineExceeded
 		}
-		plan = c.d.plan.Load()
 	}
+}
+
+// pathNow is pathTo for one who does not wait; the error may be errTentative. The caller
+// holds writeMu.
+func (c *UDPConn) pathNow(dst netip.Addr) (path, error) {
+	now := c.d.host.clock.Monotonic()
+	plan := c.d.plan.Load()
+	if l := &c.last; l.dst == dst && l.plan == plan && now < l.until && !dst.IsMulticast() {
+		return l.path, nil
+	}
+	p, err := c.findPath(plan, dst)
+	if err == nil {
+		c.last = sentTo{dst: dst, plan: plan, path: p, until: now + pathLife}
+	}
+	return p, err
 }
 
 func (c *UDPConn) findPath(p *plan, dst netip.Addr) (path, error) {
@@ -248,7 +251,36 @@ func (c *UDPConn) sendNow(b []byte, to netip.AddrPort, p path) tcpip.Error {
 // sendFrom4 makes the datagram here, since gVisor has no way to be told the source of one
 // IPv4 datagram.
 func (c *UDPConn) sendFrom4(b []byte, to netip.AddrPort, p path) tcpip.Error {
-	r, terr := c.d.stk.FindRoute(p.nic, toAddr(p.src), toAddr(to.Addr()), ipv4.ProtocolNumber, c.multicast.loops())
+	return c.sendRaw(b, to, p, gstack.NetworkHeaderParams{TOS: c.tos(to.Addr())})
+}
+
+// tos returns the type of service or traffic class of datagrams to dst.
+func (c *UDPConn) tos(dst netip.Addr) uint8 {
+	option := tcpip.IPv6TrafficClassOption
+	if dst.Is4() {
+		option = tcpip.IPv4TOSOption
+	}
+	v, _ := c.ep.GetSockOptInt(option) // datagram sockets know it
+	return uint8(v)
+}
+
+// unicastHops returns the hop limit of datagrams to dst, the default where the socket has
+// none of its own.
+func (c *UDPConn) unicastHops(dst netip.Addr, otherwise uint8) uint8 {
+	option := tcpip.IPv6HopLimitOption
+	if dst.Is4() {
+		option = tcpip.IPv4TTLOption
+	}
+	if v, _ := c.ep.GetSockOptInt(option); v > 0 { // likewise
+		return uint8(v)
+	}
+	return otherwise
+}
+
+// sendRaw makes a datagram and sends it by p, from the socket's port and with the type of
+// service and, where that is not 0, the hop limit in h.
+func (c *UDPConn) sendRaw(b []byte, to netip.AddrPort, p path, h gstack.NetworkHeaderParams) tcpip.Error {
+	r, terr := c.d.stk.FindRoute(p.nic, toAddr(p.src), toAddr(to.Addr()), protocolOf(to.Addr()), c.multicast.loops())
 	if terr != nil {
 		return terr
 	}
@@ -261,10 +293,24 @@ func (c *UDPConn) sendFrom4(b []byte, to netip.AddrPort, p path) tcpip.Error {
 		Payload:            buffer.MakeWithData(b),
 	})
 	defer pkt.DecRef()
+	if c.echo {
+		c.encodeEcho(pkt, r)
+	} else {
+		c.encode(pkt, r, to.Port())
+	}
+	if h.TTL == 0 {
+		h.TTL = c.multicast.hopLimit(to.Addr(), c.unicastHops(to.Addr(), r.DefaultTTL()))
+	}
+	h.Protocol = pkt.TransportProtocolNumber
+	return r.WritePacket(h, pkt)
+}
+
+// encode puts the UDP header before a datagram.
+func (c *UDPConn) encode(pkt *gstack.PacketBuffer, r *gstack.Route, to uint16) {
 	pkt.TransportProtocolNumber = udp.ProtocolNumber
 	h := header.UDP(pkt.TransportHeader().Push(header.UDPMinimumSize))
 	length := uint16(pkt.Size())
-	h.Encode(&header.UDPFields{SrcPort: c.port, DstPort: to.Port(), Length: length})
+	h.Encode(&header.UDPFields{SrcPort: c.port, DstPort: to, Length: length})
 	if r.RequiresTXTransportChecksum() {
 		sum := ^h.CalculateChecksum(checksum.Combine(r.PseudoHeaderChecksum(udp.ProtocolNumber, length), pkt.Data().Checksum()))
 		if sum == 0 {
@@ -272,9 +318,4 @@ func (c *UDPConn) sendFrom4(b []byte, to netip.AddrPort, p path) tcpip.Error {
 		}
 		h.SetChecksum(sum)
 	}
-	return r.WritePacket(gstack.NetworkHeaderParams{
-		Protocol: udp.ProtocolNumber,
-		TOS:      c.owner.tos,
-		TTL:      c.multicast.ttl4(to.Addr(), r.DefaultTTL()),
-	}, pkt)
 }

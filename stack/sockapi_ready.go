@@ -1,0 +1,112 @@
+package stack
+
+import (
+	"context"
+	"net"
+	"net/netip"
+
+	"gvisor.dev/gvisor/pkg/waiter"
+
+	"github.com/pvdstack/pvdstack/pvd"
+)
+
+// Ready is poll without waiting: which of the events want hold now. EventHangUp and
+// EventError are told whether wanted or not.
+func (s *Socket) Ready(want pvd.Events) pvd.Events {
+	return s.events() & (want | pvd.EventHangUp | pvd.EventError)
+}
+
+// Wait is poll: it waits until at least one of the events want holds, or EventHangUp or
+// EventError does, and returns those that do. The error is net.ErrClosed when the socket
+// is closed meanwhile, or why ctx has ended.
+func (s *Socket) Wait(ctx context.Context, want pvd.Events) (pvd.Events, error) {
+	for {
+		rung := s.bell.wait()
+		if s.isClosed() {
+			return 0, s.wrap("poll", "poll", netip.AddrPort{}, net.ErrClosed)
+		}
+		if got := s.Ready(want); got != 0 {
+			return got, nil
+		}
+		w, _ := s.whereIs()
+		select {
+		case <-rung:
+		case <-w.ended():
+		case <-s.done:
+		case <-ctx.Done():
+			return 0, s.wrap("poll", "poll", netip.AddrPort{}, contextError(ctx))
+		}
+	}
+}
+
+// events returns the events that hold.
+func (s *Socket) events() pvd.Events {
+	s.advance()
+	w, state := s.whereIs()
+	const all = pvd.EventRead | pvd.EventWrite | pvd.EventReadHangUp | pvd.EventHangUp | pvd.EventError
+	if w.failed() != nil || state == stateClosed || state == stateFailed {
+		return all
+	}
+	if !s.isStream() {
+		return s.datagramEvents(w)
+	}
+	switch state {
+	case stateIdle, stateBound:
+		return pvd.EventWrite | pvd.EventHangUp // as on Linux
+	case stateListening:
+		if w.one != nil {
+			return w.one.events() & pvd.EventRead
+		}
+		return w.anyReadable()
+	case stateConnected:
+		return w.one.events()
+	}
+	return 0
+}
+
+func (s *Socket) datagramEvents(w whereabouts) pvd.Events {
+	e := pvd.EventWrite // as long as there is no endpoint that is full
+	switch {
+	case w.one != nil:
+		e = w.one.events()
+	case w.all != nil:
+		e |= w.anyReadable()
+	}
+	if s.isShut(pvd.ShutRead) {
+		e |= pvd.EventRead | pvd.EventReadHangUp
+	}
+	if s.isShut(pvd.ShutBoth) && s.isShut(pvd.ShutRead) && s.isShut(pvd.ShutWrite) {
+		e |= pvd.EventHangUp
+	}
+	return e
+}
+
+// anyReadable returns EventRead if a presence has something.
+func (w whereabouts) anyReadable() pvd.Events {
+	for _, p := range w.all.waiting() {
+		if p.events()&pvd.EventRead != 0 {
+			return pvd.EventRead
+		}
+	}
+	return 0
+}
+
+// events returns what gVisor says of an endpoint.
+func (p *presence) events() (e pvd.Events) {
+	mask := p.base().ep.Readiness(readEvents | writeEvents)
+	for _, to := range []struct {
+		from waiter.EventMask
+		to   pvd.Events
+	}{
+		{waiter.ReadableEvents, pvd.EventRead},
+		{waiter.WritableEvents, pvd.EventWrite},
+		{waiter.EventRdHUp, pvd.EventReadHangUp},
+		{waiter.EventHUp, pvd.EventHangUp},
+		{waiter.EventErr, pvd.EventError},
+	} {
+		if mask&to.from != 0 {
+			e |= to.to
+		}
+	}
+	return e
+}
