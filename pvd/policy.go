@@ -66,7 +66,8 @@ func (p Permission) String() string {
 	}
 }
 
-// Permission returns what an application may do with a PvD.
+// Permission returns what an application may do with a PvD. A nil Info is that of a PvD of
+// which nothing is known: only rules about all PvDs are about it.
 func (p *Policy) Permission(app string, i *Info) Permission {
 	if p == nil {
 		return Allowed
@@ -88,7 +89,7 @@ func (p *Policy) MaySendAcross(app string) bool { return p != nil && matches(p.S
 
 func (r PolicyRule) concerns(i *Info) bool {
 	return slices.ContainsFunc(r.PvDs, func(s string) bool {
-		return s == everything || s == i.name || i.id != "" && strings.EqualFold(strings.TrimSuffix(s, "."), string(i.id))
+		return s == everything || i != nil && s == i.name || i != nil && i.id != "" && strings.EqualFold(strings.TrimSuffix(s, "."), string(i.id))
 	})
 }
 

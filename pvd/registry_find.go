@@ -41,11 +41,17 @@ var ErrAmbiguous = errors.New("several provisioning domains have the name")
 // before all others, its name, or its ID. If it is nobody's the error is [ErrNoPvD], if it
 // is several PvDs' it is [ErrAmbiguous].
 func (r *Registry) Find(name string) (Ref, error) {
+	return r.FindAmong(name, func(*Info) bool { return true })
+}
+
+// FindAmong is [Registry.Find] among those PvDs that are seen; the others are nobody. sees
+// must not call the Registry.
+func (r *Registry) FindAmong(name string, sees func(*Info) bool) (Ref, error) {
 	id, err := ParseID(name)
 	if err != nil {
 		id = "" // which is no PvD's to be found by
 	}
-	found, err := r.find(name, id)
+	found, err := r.find(name, id, sees)
 	switch {
 	case err != nil:
 		return Unspecified, err
@@ -55,18 +61,18 @@ func (r *Registry) Find(name string) (Ref, error) {
 	return found, nil
 }
 
-func (r *Registry) find(name string, id ID) (found Ref, err error) {
+func (r *Registry) find(name string, id ID, sees func(*Info) bool) (found Ref, err error) {
 	if name == "" {
 		return Unspecified, nil
 	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	if ref, ok := parseRef(name); ok && r.pvds[ref] != nil {
+	if ref, ok := parseRef(name); ok && r.pvds[ref] != nil && sees(r.pvds[ref].info.Load()) {
 		return ref, nil
 	}
 	for _, ref := range r.order {
 		i := r.pvds[ref].info.Load()
-		if i.name != name && (id == "" || i.id != id) {
+		if i.name != name && (id == "" || i.id != id) || !sees(i) {
 			continue
 		}
 		if found != Unspecified {

@@ -99,7 +99,7 @@ func (e *everywhere[T]) join(d *domain) error {
 		e.left(d)
 		return nil
 	}
-	if e.has(d) || app.permit(d) != nil {
+	if _, in := e.in(d); in || app.permit(d) != nil {
 		return nil
 	}
 	s, err := e.open(d)
@@ -122,12 +122,6 @@ func (e *everywhere[T]) join(d *domain) error {
 	e.mu.Unlock()
 	b.set(e.via(s))
 	return nil
-}
-
-func (e *everywhere[T]) has(d *domain) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.members[d] != nil
 }
 
 // left forgets the member in d.

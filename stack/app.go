@@ -1,7 +1,6 @@
 package stack
 
 import (
-	"errors"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -80,65 +79,9 @@ func (a *App) SystemDefault() pvd.Ref {
 	if !ref.Attached() || a.host.policy.Load() == nil {
 		return ref
 	}
-	// Of one that is gone there is no description, only what policy has for all PvDs.
-	i, _ := a.host.Info(ref)
-	if a.permission(i) == pvd.Hidden {
+	i, _ := a.host.Info(ref) // none of a PvD that is gone
+	if !a.sees(i) {
 		return pvd.Null
 	}
 	return ref
-}
-
-// List returns the PvDs that the App sees, in the order in which they were attached.
-func (a *App) List() []pvd.Ref {
-	var seen []pvd.Ref
-	for _, ref := range a.host.List() {
-		if _, err := a.Info(ref); err == nil {
-			seen = append(seen, ref)
-		}
-	}
-	return seen
-}
-
-// Info returns the newest description of a PvD that the App sees, or [pvd.ErrNoPvD].
-func (a *App) Info(ref pvd.Ref) (*pvd.Info, error) {
-	if ref == pvd.SystemDefault {
-		ref = a.SystemDefault()
-	}
-	i, err := a.host.Info(ref)
-	if err == nil && !a.sees(i) {
-		return nil, pvd.ErrNoPvD
-	}
-	return i, err
-}
-
-// sees reports whether policy lets the App know of a PvD.
-func (a *App) sees(i *pvd.Info) bool { return a.permission(i) != pvd.Hidden }
-
-// Find returns the PvD of a name, an ID or a Ref's String, among those that the App sees;
-// see [Host.Find].
-func (a *App) Find(name string) (pvd.Ref, error) { return a.find(a.host, name) }
-
-// find is Find for whoever may be no App at all, but h itself.
-func (a *App) find(h *Host, name string) (pvd.Ref, error) {
-	return h.findAmong(name, func(i *pvd.Info) bool { return a.permission(i) != pvd.Hidden })
-}
-
-var errAmbiguousStandIn = errors.New("ambiguous")
-
-func (h *Host) findAmong(name string, sees func(*pvd.Info) bool) (pvd.Ref, error) {
-	found := pvd.Unspecified
-	for _, ref := range h.List() {
-		i, err := h.Info(ref)
-		if err != nil || !sees(i) || i.Name() != name && string(i.ID()) != name && ref.String() != name {
-			continue
-		}
-		if found != pvd.Unspecified {
-			return pvd.Unspecified, errAmbiguousStandIn
-		}
-		found = ref
-	}
-	if found == pvd.Unspecified {
-		return found, pvd.ErrNoPvD
-	}
-	return found, nil
 }

@@ -57,7 +57,8 @@ type Host struct {
 	joiners map[joiner]struct{}
 	closed  bool
 
-	policySet chan struct{} // closed and replaced when policy is set; mu guards it too
+	inForce  context.Context //nolint:containedctx // ends when there is another policy; mu guards it too
+	replaced context.CancelFunc
 
 	done sync.WaitGroup // the goroutine that passes gVisor's log on, which ends with Close
 }
@@ -83,8 +84,6 @@ func New(c Config) (*Host, error) {
 		domains: make(map[pvd.Ref]*domain),
 		links:   make(map[string]*hostLink),
 		joiners: make(map[joiner]struct{}),
-
-		policySet: make(chan struct{}),
 	}
 	h.setPolicy(c.Policy)
 	h.SetSelector(c.Selector)

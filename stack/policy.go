@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"context"
 	"fmt"
 	"syscall"
 
@@ -37,15 +38,17 @@ func (h *Host) setPolicy(p *pvd.Policy) {
 	h.policy.Store(p.Clone())
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	close(h.policySet)
-	h.policySet = make(chan struct{})
+	if h.replaced != nil {
+		h.replaced()
+	}
+	h.inForce, h.replaced = context.WithCancel(context.Background())
 }
 
-// policyChange returns a channel that is closed when there is another policy.
-func (h *Host) policyChange() <-chan struct{} {
+// policyInForce returns a context that ends when there is another policy.
+func (h *Host) policyInForce() context.Context {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	return h.policySet
+	return h.inForce
 }
 
 // rejoin has the sockets in all PvDs join d or leave it, as policy has it now. It runs on

@@ -172,7 +172,7 @@ func (h *Host) zone(app *App, l literal, links func(name string) bool, noLink er
 	if link && needsLink(l.addr) {
 		return pvd.Unspecified, nil
 	}
-	ref, err := app.find(h, l.zone)
+	ref, err := h.find(app, l.zone)
 	switch {
 	case err == nil:
 		return ref, nil
