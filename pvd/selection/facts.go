@@ -1,0 +1,142 @@
+package selection
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/pvdstack/pvdstack/pvd"
+)
+
+// facts are what of a PvD's description decides about it. They are read once per version
+// of the description, since reading addresses and routes copies them. They do not change.
+type facts struct {
+	info    *pvd.Info // nil for a network that is not open
+	offered map[pvd.AnyKey]any
+
+	ref        pvd.Ref
+	seq        uint64 // in the order of attachment
+	version    uint64
+	name       string
+	id         pvd.ID
+	technology pvd.Technology
+	kind       pvd.Technology // what the technology is a kind of
+	metric     uint32
+	groups     []string
+	traits     traits
+	leaving    bool
+	reach      *reach
+}
+
+// newFacts reads a description. old, if not nil, are the facts of the PvD before, since
+// when only the elements keys have changed; nil keys: any.
+func newFacts(i *pvd.Info, old *facts, keys []pvd.AnyKey) *facts {
+	f := &facts{info: i, ref: i.Ref(), version: i.Version(), name: i.Name(), id: i.ID()}
+	f.describe()
+	if old != nil && keys != nil && !slices.Contains(keys, pvd.Addresses.Any()) && !slices.Contains(keys, pvd.Routes.Any()) {
+		f.reach = old.reach
+	} else {
+		addrs, _ := pvd.Addresses.Get(i)
+		routes, _ := pvd.Routes.Get(i)
+		f.reach = newReach(addrs, routes)
+	}
+	f.reach.traits(&f.traits)
+	if noInternet, _ := value(f, pvd.NoInternet); noInternet {
+		f.traits &^= 1 << Internet
+	}
+	return f
+}
+
+// describe fills in what a description and an offer have in common.
+func (f *facts) describe() {
+	f.technology, _ = value(f, pvd.Access)
+	f.kind = kinds[f.technology]
+	f.metric, _ = value(f, pvd.Metric)
+	f.groups, _ = value(f, pvd.Groups)
+	metered, _ := value(f, pvd.Metered)
+	f.traits.set(Metered, metered)
+	portal, _ := value(f, pvd.CaptivePortal)
+	f.traits.set(Captive, portal.Captive)
+	_, f.leaving = value(f, pvd.Ends)
+}
+
+// placeIn returns the PvD's place in a group whose members the policy orders as places
+// says, and whether it is a member. Members that the policy does not name come last.
+func (f *facts) placeIn(group string, places map[string]int) (int, bool) {
+	if at, ok := places[f.name]; ok {
+		return at, true
+	}
+	if at, ok := places[string(f.id)]; ok && f.id != "" {
+		return at, true
+	}
+	return len(places), slices.Contains(f.groups, group)
+}
+
+// reach is where a PvD's addresses and routes lead.
+type reach struct {
+	to         map[netip.Prefix]struct{}
+	lengths    [2][]int // of the prefixes in to, by family
+	usable     [2]bool  // whether there is an address, by family
+	routed     [2]bool
+	everywhere [2]bool
+}
+
+func familyOf(a netip.Addr) int {
+	if a.Is4() {
+		return 0
+	}
+	return 1
+}
+
+func newReach(addrs []pvd.AddressInfo, routes []pvd.Route) *reach {
+	r := &reach{to: make(map[netip.Prefix]struct{}, len(addrs)+len(routes))}
+	for _, a := range addrs {
+		addr := a.Prefix.Addr()
+		if a.State.Usable() && (addr.Is4() || !addr.IsLinkLocalUnicast()) {
+			r.usable[familyOf(addr)] = true
+			r.add(a.Prefix)
+		}
+	}
+	for _, route := range routes {
+		f := familyOf(route.To.Addr())
+		r.routed[f] = true
+		r.everywhere[f] = r.everywhere[f] || route.To.Bits() == 0
+		r.add(route.To)
+	}
+	for f := range r.lengths {
+		slices.Sort(r.lengths[f])
+	}
+	return r
+}
+
+func (r *reach) add(p netip.Prefix) {
+	r.to[p.Masked()] = struct{}{}
+	f := familyOf(p.Addr())
+	if !slices.Contains(r.lengths[f], p.Bits()) {
+		r.lengths[f] = append(r.lengths[f], p.Bits())
+	}
+}
+
+// traits sets those that addresses and routes decide.
+func (r *reach) traits(t *traits) {
+	for f := range r.usable {
+		t.set(Available, r.usable[f])
+		t.set(IPv4+Trait(f), r.usable[f])
+		t.set(Routed, r.usable[f] && r.routed[f])
+		t.set(Internet, r.usable[f] && r.everywhere[f])
+	}
+}
+
+// reaches reports whether a route, or an on-link prefix, leads to an address.
+func (r *reach) reaches(a netip.Addr) bool {
+	f := familyOf(a)
+	if !r.usable[f] {
+		return false
+	}
+	for _, bits := range r.lengths[f] {
+		p, err := a.Prefix(bits)
+		if _, ok := r.to[p]; ok && err == nil {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,310 @@
+package selection
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"maps"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pvdstack/pvdstack/pvd"
+)
+
+// A Registry is what a [Manager] works on. [pvd.Registry] and stack.Host are such.
+type Registry interface {
+	Watch(ctx context.Context, f pvd.Filter) iter.Seq2[pvd.Event, error]
+	Info(ref pvd.Ref) (*pvd.Info, error)
+	List() []pvd.Ref
+	Default() pvd.Ref
+	SetDefault(ref pvd.Ref) error
+}
+
+// A Config says how a [Manager] is made. Only Registry is required.
+type Config struct {
+	Registry Registry
+
+	// Clock is where time comes from. Nil: [pvd.SystemClock].
+	Clock pvd.Clock
+
+	// Logger gets what the manager has to say. Nil: it says nothing.
+	Logger *slog.Logger
+
+	// Policy orders PvDs for all who have none of their own.
+	Policy Policy
+
+	// Apps are the policies of applications, by name: their own, or an operator's for
+	// them. They have no Groups: those are Policy's.
+	Apps map[string]Policy
+
+	// Rules decide calls for which no scope down to the application's names a PvD; see
+	// [Manager.SetRules].
+	Rules []Rule
+
+	// Ask puts a question to a person, for rules whose action is [Ask]. Nil: there is
+	// nobody, and such a call fails with [ErrNoAnswer].
+	Ask func(context.Context, Question) (pvd.Ref, error)
+
+	// AnswerTime is how long an answer is remembered. 0: [AnswerTime]; negative: not.
+	AnswerTime time.Duration
+
+	// Failover, if not nil, keeps the system default.
+	Failover *Failover
+
+	// Providers open networks on demand.
+	Providers []Provider
+
+	// IdleTime is how long a network that was opened on demand stays open when nobody
+	// needs it. 0: [IdleTime]; negative: not at all.
+	IdleTime time.Duration
+
+	// InUse reports whether a PvD carries connections, beside its leases. It is asked
+	// before a network is closed. Nil: only leases count.
+	InUse func(pvd.Ref) bool
+}
+
+// A Manager selects PvDs for a host. It follows the host's PvDs by their events. Its
+// methods may be called concurrently. It is a [pvd.Selector].
+type Manager struct {
+	registry Registry
+	clock    pvd.Clock
+	log      *slog.Logger
+	policy   *Policy
+	apps     map[string]ordering
+	rules    atomic.Pointer[ruleSet]
+	asker    *asker
+	idleTime time.Duration
+	inUse    func(pvd.Ref) bool
+
+	stop context.CancelFunc
+	done chan struct{} // closed when the manager is, or the registry
+	wg   sync.WaitGroup
+
+	mu       sync.Mutex
+	index    index
+	synced   chan struct{} // closed when the index is complete for the first time
+	changed  chan struct{} // closed and replaced when anything has changed
+	ended    error         // why the manager no longer works
+	networks []*network
+	leases   map[pvd.Ref]map[*Lease]struct{} // by PvD
+	nLeases  int
+}
+
+var _ pvd.Selector = (*Manager)(nil)
+
+// New returns a manager at work. Close ends it.
+func New(c Config) (*Manager, error) {
+	if c.Registry == nil {
+		return nil, errors.New("selection: a manager needs a registry")
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	m := &Manager{
+		registry: c.Registry, clock: c.Clock, log: c.Logger, policy: &c.Policy,
+		apps: make(map[string]ordering), idleTime: c.IdleTime, inUse: c.InUse,
+		stop: stop, done: make(chan struct{}),
+		index:  index{by: make(map[pvd.Ref]*facts)},
+		synced: make(chan struct{}), changed: make(chan struct{}),
+		leases: make(map[pvd.Ref]map[*Lease]struct{}),
+	}
+	if m.clock == nil {
+		m.clock = pvd.SystemClock()
+	}
+	if m.log == nil {
+		m.log = slog.New(slog.DiscardHandler)
+	}
+	if m.idleTime == 0 {
+		m.idleTime = IdleTime
+	}
+	m.asker = newAsker(m.clock, c.Ask, c.AnswerTime)
+	failover, err := m.configure(c)
+	if err != nil {
+		stop()
+		return nil, err
+	}
+	// Both end with Close, or with the registry.
+	m.wg.Go(func() { m.follow(ctx) })
+	if failover != nil {
+		m.wg.Go(func() { failover.run(ctx) })
+	}
+	return m, nil
+}
+
+// configure checks what can be wrong with a configuration.
+func (m *Manager) configure(c Config) (*failover, error) {
+	if err := c.Policy.validate(); err != nil {
+		return nil, err
+	}
+	for _, name := range sorted(maps.Keys(c.Apps)) {
+		p := c.Apps[name]
+		if err := p.validate(); err != nil {
+			return nil, fmt.Errorf("selection: application %q: %w", name, err)
+		}
+		if p.Groups != nil {
+			return nil, fmt.Errorf("selection: application %q: groups belong into the manager's policy", name)
+		}
+		m.apps[name] = p.ordering()
+	}
+	if err := m.SetRules(c.Rules); err != nil {
+		return nil, err
+	}
+	if err := m.provide(c.Providers); err != nil {
+		return nil, err
+	}
+	if c.Failover == nil {
+		return nil, nil
+	}
+	return newFailover(m, *c.Failover)
+}
+
+// follow keeps the index up to date.
+func (m *Manager) follow(ctx context.Context) {
+	var seen map[pvd.Ref]bool // in the snapshot in progress
+	for ev, err := range m.registry.Watch(ctx, pvd.Filter{}) {
+		switch {
+		case errors.Is(err, pvd.ErrLagged):
+			m.log.Debug("missed changes", "op", "watch")
+			seen = make(map[pvd.Ref]bool)
+		case err != nil:
+			m.end(err)
+			return
+		default:
+			if seen != nil && ev.Ref.Attached() {
+				seen[ev.Ref] = true
+			}
+			m.take(ev, seen)
+			if ev.Kind == pvd.Synced {
+				seen = nil
+			}
+		}
+	}
+	m.end(ErrClosed)
+}
+
+// take follows an event. seen are those in the snapshot that is complete with Synced, if
+// it is not the first.
+func (m *Manager) take(ev pvd.Event, seen map[pvd.Ref]bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch ev.Kind {
+	case pvd.Removed:
+		m.removeLocked(ev.Ref)
+	case pvd.Synced:
+		for ref := range m.index.by {
+			if seen != nil && !seen[ref] {
+				m.removeLocked(ref)
+			}
+		}
+		select {
+		case <-m.synced:
+		default:
+			close(m.synced)
+		}
+		m.notifyLocked()
+	case pvd.DefaultChanged:
+		m.notifyLocked()
+	default:
+		if ev.Info != nil {
+			m.putLocked(ev.Info, ev.Old, ev.Keys)
+		}
+	}
+}
+
+func (m *Manager) putLocked(i, before *pvd.Info, keys []pvd.AnyKey) bool {
+	if !m.index.put(i, before, keys) {
+		return false
+	}
+	m.notifyLocked()
+	return true
+}
+
+func (m *Manager) removeLocked(ref pvd.Ref) bool {
+	if !m.index.remove(ref) {
+		return false
+	}
+	m.lostLocked(ref)
+	m.notifyLocked()
+	return true
+}
+
+// notifyLocked wakes all who wait.
+func (m *Manager) notifyLocked() {
+	close(m.changed)
+	m.changed = make(chan struct{})
+}
+
+// catchUp compares the index with the registry, which may be ahead of its events, and
+// reports whether they differed.
+func (m *Manager) catchUp() bool {
+	refs := m.registry.List()
+	listed := make(map[pvd.Ref]bool, len(refs))
+	differed := false
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, ref := range refs {
+		if i, err := m.registry.Info(ref); err == nil {
+			listed[ref] = true
+			differed = m.putLocked(i, nil, nil) || differed
+		}
+	}
+	for ref := range m.index.by {
+		if !listed[ref] {
+			differed = m.removeLocked(ref) || differed
+		}
+	}
+	return differed
+}
+
+// current reports whether the facts of a PvD are those of its newest description, and
+// sees to it that they are.
+func (m *Manager) current(f *facts) bool {
+	i, err := m.registry.Info(f.ref)
+	if err == nil && i.Version() == f.version {
+		return true
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err != nil {
+		return !m.removeLocked(f.ref)
+	}
+	return !m.putLocked(i, nil, nil)
+}
+
+// await waits for the index to be complete, and returns it and a channel that is closed
+// when it changes.
+func (m *Manager) await(ctx context.Context) ([]*facts, <-chan struct{}, error) {
+	select {
+	case <-m.synced:
+	case <-m.done:
+	case <-ctx.Done():
+		return nil, nil, context.Cause(ctx)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.index.snapshot(), m.changed, m.ended
+}
+
+// end makes everything that waits fail with err, and ends what is out.
+func (m *Manager) end(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ended != nil {
+		return
+	}
+	m.ended = err
+	close(m.done)
+	m.endLeasesLocked(err)
+	m.notifyLocked()
+}
+
+// Close ends the manager: what waits fails with [ErrClosed], leases end with it, networks
+// that were opened on demand are closed. The system default stays as it is. Close returns
+// when every goroutine of the manager has ended.
+func (m *Manager) Close() error {
+	m.end(ErrClosed)
+	m.stop()
+	m.wg.Wait()
+	return nil
+}
