@@ -32,8 +32,8 @@ func manualHost(t *testing.T) (*stack.Host, *pvdtest.ManualClock) {
 	return h, clock
 }
 
-// watch has a host watched up to Synced. What follows is for next.
-func watch(t *testing.T, h *stack.Host, f pvd.Filter) (next func() pvd.Event) {
+// events has a host watched up to Synced. What follows is for next.
+func events(t *testing.T, h *stack.Host, f pvd.Filter) (next func() pvd.Event) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	pull, stop := iter.Pull2(h.Watch(ctx, f))
@@ -63,7 +63,7 @@ func TestX4_Retire(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	next := watch(t, h, pvd.Filter{Kinds: []pvd.EventKind{pvd.Changed, pvd.Leaving, pvd.Removed}})
+	next := events(t, h, pvd.Filter{Kinds: []pvd.EventKind{pvd.Changed, pvd.Leaving, pvd.Removed}})
 	retire := func(at time.Time) {
 		t.Helper()
 		if err := h.Retire(t.Context(), ref, at); err != nil {
@@ -226,7 +226,7 @@ func TestR16_DeprecatedAddress(t *testing.T) {
 	if got := stateOf(); got != pvd.Deprecated {
 		t.Errorf("at first: %v", got)
 	}
-	next := watch(t, h, pvd.Filter{Kinds: []pvd.EventKind{pvd.Changed}})
+	next := events(t, h, pvd.Filter{Kinds: []pvd.EventKind{pvd.Changed}})
 	for _, tt := range []struct {
 		deprecated bool
 		want       pvd.AddressState
