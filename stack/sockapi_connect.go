@@ -221,12 +221,20 @@ func (s *Socket) source() netip.Addr {
 func (s *Socket) pathFrom(ctx context.Context, d *domain, dst netip.Addr) (path, error) {
 	src := s.source()
 	if src.IsValid() && src.Is4() != dst.Is4() {
-		return path{}, syscall.ENETUNREACH
+		return path{}, otherFamily(dst)
 	}
 	return s.await(ctx, d, func() (path, error) {
 		p, err := d.findPath(src, dst)
 		return p, s.noFamily(d, src, dst, err)
 	})
+}
+
+// otherFamily is Linux's word for a destination of another family than the source.
+func otherFamily(dst netip.Addr) error {
+	if dst.Is4() {
+		return syscall.ENETUNREACH
+	}
+	return syscall.EAFNOSUPPORT
 }
 
 // noFamily returns an error as the sockets API has it: where the reason is that the PvD has
@@ -294,7 +302,7 @@ func (s *Socket) handshake(d *domain, p path, to netip.AddrPort) (*presence, err
 		return nil, err
 	}
 	s.mu.Lock()
-	s.reported = false
+	s.reported, s.err = false, nil
 	s.mu.Unlock()
 	return c, nil
 }
@@ -387,7 +395,12 @@ func (s *Socket) disconnect() error {
 			_ = w.one.tcp.SetLinger(0) // what is not connected any more has no data to send
 		}
 	}
-	s.takeError()
 	s.retreat()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err = nil
+	if s.isStream() && state == stateConnected {
+		s.err = syscall.ECONNRESET // for the next who sends or receives
+	}
 	return nil
 }

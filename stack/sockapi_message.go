@@ -122,7 +122,8 @@ func (s *Socket) recvDatagram(ctx context.Context, m *Msg) (n int, err error) {
 		case w.all != nil:
 			err = w.all.fetchNow(receive)
 		}
-		if err == errWouldBlock && s.isShut(pvd.ShutRead) { //nolint:errorlint // as it is
+		// On Linux only those who wait are told, and so the others are not here.
+		if err == errWouldBlock && s.isShut(pvd.ShutRead) && !s.nonblock.Load() { //nolint:errorlint // as it is
 			return io.EOF
 		}
 		return err
@@ -401,7 +402,7 @@ func (s *Socket) route(ctx context.Context, c *UDPConn, g *datagram) (path, erro
 		src = c.d.withZone(c.addr, c.nic)
 	}
 	if src.IsValid() && src.Is4() != dst.Is4() || !c.allows(dst) {
-		return path{}, syscall.ENETUNREACH
+		return path{}, otherFamily(dst)
 	}
 	p, err := s.await(ctx, c.d, func() (path, error) {
 		if g.src.IsValid() || g.link != "" {

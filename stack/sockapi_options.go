@@ -18,10 +18,10 @@ type optionRule struct {
 	stream, datagram bool  // which sockets have it
 	low, high        int64 // the least and the greatest value
 	initial          int64
-	early            bool                      // it is for sockets that are not bound
-	apply            func(*presence, int64)    // nil: the socket itself looks at it
-	now              func(*presence) int64     // what it really is; nil: what was set
-	query            func(*Socket, bool) int64 // of those that can not be set; the flag is whether to forget an error
+	early            bool                   // it is for sockets that are not bound
+	apply            func(*presence, int64) // nil: the socket itself looks at it
+	now              func(*presence) int64  // what it really is; nil: what was set
+	query            func(*Socket) int64    // of those that can only be asked for
 }
 
 const optionCount = int(pvd.OptProtocol) + 1
@@ -74,11 +74,11 @@ var optionRules = [optionCount]optionRule{
 	pvd.OptMulticastHopLimit: {datagram: true, low: 1, high: 255, initial: 1, apply: func(p *presence, v int64) { _ = p.udp.SetMulticastTTL(int(v)) }},
 	pvd.OptMulticastLoop:     {datagram: true, high: 1, initial: 1, apply: func(p *presence, v int64) { _ = p.udp.SetMulticastLoopback(v != 0) }},
 
-	pvd.OptError:     queried(func(s *Socket, forget bool) int64 { return int64(errnoIn(s.pending(forget))) }),
-	pvd.OptListening: queried(func(s *Socket, _ bool) int64 { return int64(boolInt(s.isListening())) }),
-	pvd.OptFamily:    queried(func(s *Socket, _ bool) int64 { return int64(s.family) }),
-	pvd.OptType:      queried(func(s *Socket, _ bool) int64 { return int64(s.typ) }),
-	pvd.OptProtocol:  queried(func(s *Socket, _ bool) int64 { return int64(s.proto) }),
+	pvd.OptError:     queried(func(s *Socket) int64 { return int64(errnoIn(s.pending())) }),
+	pvd.OptListening: queried(func(s *Socket) int64 { return int64(boolInt(s.isListening())) }),
+	pvd.OptFamily:    queried(func(s *Socket) int64 { return int64(s.family) }),
+	pvd.OptType:      queried(func(s *Socket) int64 { return int64(s.typ) }),
+	pvd.OptProtocol:  queried(func(s *Socket) int64 { return int64(s.proto) }),
 }
 
 func onOff(stream, datagram bool, initial int64, set func(*tcpip.SocketOptions, bool)) optionRule {
@@ -89,7 +89,7 @@ func onOff(stream, datagram bool, initial int64, set func(*tcpip.SocketOptions, 
 	return r
 }
 
-func queried(f func(*Socket, bool) int64) optionRule {
+func queried(f func(*Socket) int64) optionRule {
 	return optionRule{stream: true, datagram: true, query: f}
 }
 
@@ -255,7 +255,7 @@ func (s *Socket) Option(opt pvd.SocketOption) (int64, error) {
 		return 0, s.wrap("get", "getsockopt", netip.AddrPort{}, err)
 	}
 	if r.query != nil {
-		return r.query(s, true), nil
+		return r.query(s), nil
 	}
 	if w, _ := s.whereIs(); r.now != nil && w.one != nil {
 		return r.now(w.one), nil
@@ -263,21 +263,14 @@ func (s *Socket) Option(opt pvd.SocketOption) (int64, error) {
 	return s.opts.value(opt), nil
 }
 
-// pending returns the error of [pvd.OptError].
-func (s *Socket) pending(forget bool) error {
+// pending returns the error of [pvd.OptError], which is none after that.
+func (s *Socket) pending() error {
 	s.advance()
 	w, state := s.whereIs()
-	switch {
-	case state == stateFailed && forget:
-		return s.takeError()
-	case state == stateFailed:
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return s.err
-	case w.one == nil:
-		return nil
+	if err := s.takeError(); err != nil || w.one == nil {
+		return err
 	}
-	if err := w.one.base().failed(); err != nil || !forget || state != stateConnected {
+	if err := w.one.base().failed(); err != nil || state != stateConnected {
 		return err
 	}
 	if terr := w.one.base().ep.LastError(); terr != nil {

@@ -29,6 +29,9 @@ func (s *Socket) sendStream(ctx context.Context, b []byte) (sent int, err error)
 			return syscall.EPIPE
 		case stateConnected:
 		default:
+			if err := s.takeError(); err != nil { // a connection was dissolved
+				return err
+			}
 			return syscall.EPIPE
 		}
 		n, err := w.one.tcp.writeNow(b[sent:])
@@ -83,6 +86,9 @@ func (s *Socket) recvStream(ctx context.Context, b []byte) (n int, err error) {
 			return io.EOF
 		case stateConnected:
 		default:
+			if err := s.takeError(); err != nil { // likewise
+				return err
+			}
 			return syscall.ENOTCONN
 		}
 		c := w.one.tcp
