@@ -19,14 +19,15 @@ type dispatcher struct {
 	watching map[Ref]map[*watcher]struct{} // by the PvD; by watchesAll and watchesDefault
 
 	// What follows is run's.
-	seq      uint64 // the journal's, when it last looked
-	changed  []*record
-	first    lane          // those who watch the PvDs that have changed
-	rest     lane          // those who watch them all, one after the other
-	restCost time.Duration // what waking one of the rest counts as
-	missed   int           // how many PvDs have changed since the last time round
-	everyone bool          // next time round is for all watchers
-	until    time.Time     // when all that was spent will have been earned
+	changed  []*record // what has changed, for its memory
+	first    lane      // those who watch the PvDs that have changed
+	firstSeq uint64    // the journal's, when first was last filled
+
+	rest     lane          // those who watch all PvDs, one after the other
+	restSeq  uint64        // the journal's, when rest was last filled
+	restCost time.Duration // what waking one of them counts as
+
+	until time.Time // when all that was spent will have been earned
 }
 
 // Where in the dispatcher's index those watchers are who watch no PvDs by their names.
@@ -120,17 +121,11 @@ func (d *dispatcher) run() {
 	}
 }
 
-// look finds out who has to be woken.
+// look finds out who has to be woken. Nobody is left out for long: those who watch all
+// PvDs are found only when all who were found before have been woken.
 func (d *dispatcher) look() {
-	r := d.registry
-	r.mu.RLock()
-	changed, ok := r.journal.since(d.seq, d.changed[:0])
-	d.everyone = d.everyone || !ok || r.journal.defaultSeq > d.seq
-	d.seq = r.journal.seq
-	r.mu.RUnlock()
-
+	changed, _ := d.since(&d.firstSeq)
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	for _, p := range changed {
 		for w := range d.watching[p.ref] {
 			if !w.queued {
@@ -139,22 +134,36 @@ func (d *dispatcher) look() {
 			}
 		}
 	}
-	d.missed += len(changed)
-	clear(changed)
-	d.changed = changed
-	if !d.rest.empty() || d.missed == 0 && !d.everyone {
+	d.mu.Unlock()
+	if !d.rest.empty() {
 		return
 	}
-	d.restCost = wakeCost + time.Duration(d.missed)*eventCost
+	changed, everyone := d.since(&d.restSeq)
+	d.restCost = wakeCost + time.Duration(len(changed))*eventCost
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	for at, ws := range d.watching {
-		if at != watchesAll && !d.everyone {
+		if !everyone && (at != watchesAll || len(changed) == 0) {
 			continue
 		}
 		for w := range ws {
 			d.rest.push(w)
 		}
 	}
-	d.missed, d.everyone = 0, false
+}
+
+// since returns the PvDs that have changed since a moment in the journal, up to the next
+// call, and moves that to now. Everyone is concerned when the default has changed, or when
+// the PvDs are too many to be found.
+func (d *dispatcher) since(seq *uint64) (changed []*record, everyone bool) {
+	r := d.registry
+	clear(d.changed)
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	changed, ok := r.journal.since(*seq, d.changed[:0])
+	everyone = !ok || r.journal.defaultSeq > *seq
+	*seq, d.changed = r.journal.seq, changed
+	return changed, everyone
 }
 
 // wake wakes some of those who have to be, and returns what that counts as.
