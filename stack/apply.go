@@ -3,6 +3,7 @@ package stack
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
 	"maps"
 	"slices"
 
@@ -10,6 +11,7 @@ import (
 	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
 
 	"github.com/pvdstack/pvdstack/pvd"
+	"github.com/pvdstack/pvdstack/pvd/addrsel"
 	"github.com/pvdstack/pvdstack/tun"
 )
 
@@ -77,9 +79,10 @@ func (h *Host) attach(info *pvd.Info) error {
 		lastNIC:    loopbackNIC,
 		addrStates: make(map[localAddr]pvd.AddressState),
 		addrChange: make(chan struct{}),
+		draws:      maphash.MakeSeed(),
 	}
 	d.info.Store(info)
-	d.plan.Store(&plan{name: info.Name(), fib: &fib{}})
+	d.plan.Store(&plan{name: info.Name(), fib: &fib{}, selector: addrsel.Default()})
 	d.nics.Store(&[]*port{})
 	w, err := d.want(info, nil)
 	if err != nil {
@@ -109,7 +112,7 @@ func (h *Host) attach(info *pvd.Info) error {
 // gone.
 func (d *domain) become(w *wanted) error {
 	old, next := d.plan.Load(), newPlan(w)
-	leaving, arriving, resized := difference(old, next)
+	leaving, arriving, kept := difference(old, next)
 	opened, err := d.openPorts(w)
 	if err != nil {
 		return err
@@ -147,7 +150,9 @@ func (d *domain) become(w *wanted) error {
 		d.closePort(p)
 	}
 	d.removeAddresses(leaving)
-	d.resizeAddresses(resized)
+	for _, c := range kept {
+		d.changeAddress(c.was, c.is)
+	}
 	for _, p := range w.ports {
 		p.limitMTU(w.mtu)
 		d.setNeighbors(p, w, old)
@@ -163,9 +168,12 @@ func (d *domain) become(w *wanted) error {
 	return nil
 }
 
+// A change is one of an address that stays.
+type change struct{ was, is pvd.AddressInfo }
+
 // difference returns the addresses of one plan that the other does not have, the other way
-// round, and those whose prefix has another length.
-func difference(old, next *plan) (leaving, arriving, resized []pvd.AddressInfo) {
+// round, and those that differ in what the stack has to know.
+func difference(old, next *plan) (leaving, arriving []pvd.AddressInfo, kept []change) {
 	had := make(map[localAddr]pvd.AddressInfo)
 	for _, a := range old.addrs {
 		had[localOf(a)] = a
@@ -176,11 +184,11 @@ func difference(old, next *plan) (leaving, arriving, resized []pvd.AddressInfo) 
 		switch {
 		case !ok:
 			arriving = append(arriving, a)
-		case was.Prefix != a.Prefix:
-			resized = append(resized, a)
+		case was.Prefix != a.Prefix || was.Deprecated != a.Deprecated:
+			kept = append(kept, change{was, a})
 		}
 	}
-	return slices.Collect(maps.Values(had)), arriving, resized
+	return slices.Collect(maps.Values(had)), arriving, kept
 }
 
 // openPorts gives the new ports their NICs, all or none.
@@ -253,7 +261,9 @@ func (d *domain) addAddress(a pvd.AddressInfo) tcpip.Error {
 		Protocol:          protocolOf(addr),
 		AddressWithPrefix: tcpip.AddressWithPrefix{Address: toAddr(addr), PrefixLen: a.Prefix.Bits()},
 	}
-	return d.stk.AddProtocolAddress(d.ports[a.Link].nic, pa, gstack.AddressProperties{Disp: addressWatch{d, localOf(a)}})
+	return d.stk.AddProtocolAddress(d.ports[a.Link].nic, pa, gstack.AddressProperties{
+		Lifetimes: lifetimes(a), Disp: addressWatch{d, localOf(a)},
+	})
 }
 
 // removeAddresses takes addresses away that nothing stands on. Those that went with their
@@ -276,19 +286,28 @@ func (d *domain) removeAddress(a pvd.AddressInfo) {
 	}
 }
 
-// resizeAddresses tells the stack of new prefix lengths. It wants to know an IPv4 address's
-// for the broadcast address only, and nothing of an IPv6 address's. What stands on the
-// addresses stays; for as long as anything does, gVisor keeps the broadcast address too.
-func (d *domain) resizeAddresses(resized []pvd.AddressInfo) {
-	for _, a := range resized {
-		if !a.Prefix.Addr().Is4() {
-			continue
-		}
-		if err := d.stk.RemoveAddress(d.ports[a.Link].nic, toAddr(a.Prefix.Addr())); err != nil {
-			continue // a duplicate has gone by itself
-		}
-		if err := d.addAddress(a); err != nil {
-			d.log.Error("address is lost", "op", "address", "link", a.Link, "addr", a.Prefix, "err", err.String())
-		}
+// lifetimes returns what the stack has to know of how long an address is good for.
+func lifetimes(a pvd.AddressInfo) gstack.AddressLifetimes {
+	return gstack.AddressLifetimes{Deprecated: a.Deprecated}
+}
+
+// changeAddress tells the stack of another prefix length, and whether the address is
+// deprecated. It wants to know an IPv4 prefix's length for the broadcast address only, and
+// nothing of an IPv6 one's. What stands on the address stays; for as long as anything does,
+// gVisor keeps the broadcast address too.
+func (d *domain) changeAddress(was, is pvd.AddressInfo) {
+	nic, addr := d.ports[is.Link].nic, toAddr(is.Prefix.Addr())
+	if was.Deprecated != is.Deprecated {
+		// A duplicate has gone by itself.
+		_ = d.stk.SetAddressLifetimes(nic, addr, lifetimes(is))
+	}
+	if was.Prefix == is.Prefix || !is.Prefix.Addr().Is4() {
+		return
+	}
+	if err := d.stk.RemoveAddress(nic, addr); err != nil {
+		return // likewise
+	}
+	if err := d.addAddress(is); err != nil {
+		d.log.Error("address is lost", "op", "address", "link", is.Link, "addr", is.Prefix, "err", err.String())
 	}
 }

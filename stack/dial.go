@@ -74,8 +74,8 @@ func share(ctx context.Context, n int) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, min(left, max(left/time.Duration(n), dialShare)))
 }
 
-// addresses returns the host's addresses of the right family, those first that the PvD
-// has an address of the same family for. There is at least one.
+// addresses returns the host's addresses of the right family, in the order in which they
+// are to be tried. There is at least one.
 func (dl *dialing) addresses(ctx context.Context) ([]netip.Addr, error) {
 	var addrs []netip.Addr
 	if dl.addr.IsValid() {
@@ -91,10 +91,7 @@ func (dl *dialing) addresses(ctx context.Context) ([]netip.Addr, error) {
 	if len(addrs) == 0 {
 		return nil, &net.AddrError{Err: "no suitable address found", Addr: dl.host}
 	}
-	p := dl.d.plan.Load()
-	slices.SortStableFunc(addrs, func(a, b netip.Addr) int {
-		return boolInt(p.hasFamily(b)) - boolInt(p.hasFamily(a))
-	})
+	dl.d.sortDestinations(dl.local.Addr(), addrs)
 	return addrs, nil
 }
 

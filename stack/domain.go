@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"hash/maphash"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
 
 	"github.com/pvdstack/pvdstack/pvd"
+	"github.com/pvdstack/pvdstack/pvd/addrsel"
 )
 
 // A domain is one PvD at work: a network stack of its own, a port on each of its links,
@@ -38,6 +40,8 @@ type domain struct {
 	loopErr  error
 	loopMu   sync.Mutex // orders the making and the setting of routes
 	loopMade bool
+
+	draws maphash.Seed // for spreading destinations over routers
 
 	nics    atomic.Pointer[[]*port] // every port that has a NIC
 	ports   map[string]*port        // the same by link; the registry's writer only
@@ -69,6 +73,8 @@ type plan struct {
 	neighbors []pvd.Neighbor
 	fib       *fib
 	dns       pvd.DNS
+	selector  *addrsel.Selector // by the PvD's own policy
+	weak      bool              // weak host model
 }
 
 type planLink struct {

@@ -110,41 +110,6 @@ func modelNext(routes []pvd.Route, link string, src, dst netip.Addr) (netip.Addr
 	return routes[best].Via, true
 }
 
-func TestBetterSource(t *testing.T) {
-	info := func(p string, s pvd.AddressState) pvd.AddressInfo {
-		return pvd.AddressInfo{Address: pvd.Address{Prefix: prefix(p)}, State: s}
-	}
-	for _, tt := range []struct {
-		name string
-		have []pvd.AddressInfo
-		dst  string
-		want string
-	}{
-		{"rule 1", []pvd.AddressInfo{info("2001:db8:1::1/64", pvd.Preferred), info("2001:db8:2::1/64", pvd.Deprecated)}, "2001:db8:2::1", "2001:db8:2::1"},
-		{"rule 2", []pvd.AddressInfo{info("2001:db8:3::1/64", pvd.Preferred), info("fe80::1/64", pvd.Preferred)}, "2001:db8:1::1", "2001:db8:3::1"},
-		{"rule 2, multicast", []pvd.AddressInfo{info("2001:db8:3::1/64", pvd.Preferred), info("fe80::1/64", pvd.Preferred)}, "ff05::1", "2001:db8:3::1"},
-		{"rule 2, link-local", []pvd.AddressInfo{info("fe80::2/64", pvd.Deprecated), info("2001:db8:1::1/64", pvd.Preferred)}, "fe80::1", "fe80::2"},
-		{"rule 3", []pvd.AddressInfo{info("2001:db8:1::1/64", pvd.Deprecated), info("2001:db8:2::1/64", pvd.Preferred)}, "2001:db8:1::9", "2001:db8:2::1"},
-		{"rule 6", []pvd.AddressInfo{info("2001:db8:1::2/64", pvd.Preferred), info("2002:c633:6401::d5e3/64", pvd.Preferred)}, "2002:c633:6401::1", "2002:c633:6401::d5e3"},
-		{"rule 6, ULA", []pvd.AddressInfo{info("fd11::2/64", pvd.Preferred), info("2001:db8:1::2/64", pvd.Preferred)}, "2001:db9::1", "2001:db8:1::2"},
-		{"rule 8", []pvd.AddressInfo{info("2001:db8:3::2/64", pvd.Preferred), info("2001:db8:1::2/64", pvd.Preferred)}, "2001:db8:1::1", "2001:db8:1::2"},
-		{"rule 8 ends with the prefix", []pvd.AddressInfo{info("2001:db8::2/32", pvd.Preferred), info("2001:db8::1:3/32", pvd.Preferred)}, "2001:db8::1:4", "2001:db8::2"},
-		{"rule 8, IPv4", []pvd.AddressInfo{info("10.0.0.2/24", pvd.Preferred), info("10.0.9.2/24", pvd.Preferred)}, "10.0.9.9", "10.0.9.2"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			best := tt.have[0]
-			for _, a := range tt.have[1:] {
-				if betterSource(a, best, ip(tt.dst)) {
-					best = a
-				}
-			}
-			if best.Prefix.Addr() != ip(tt.want) {
-				t.Errorf("%v, want %v", best.Prefix.Addr(), tt.want)
-			}
-		})
-	}
-}
-
 // A lookup costs the same with 10,000 routes as with 10.
 func BenchmarkFIBNext(b *testing.B) {
 	for _, n := range []int{10, 10_000} {

@@ -33,7 +33,13 @@ func (h *Host) observe(ref pvd.Ref, b *pvd.Builder) {
 // newPlan makes the plan of what is wanted. The states of its addresses are to be
 // refreshed.
 func newPlan(w *wanted) *plan {
-	p := &plan{name: w.name, neighbors: w.neighbors, dns: w.dns, fib: newFIB(w.addrs, w.routes)}
+	p := &plan{
+		name: w.name, neighbors: w.neighbors, dns: w.dns, fib: newFIB(w.addrs, w.routes),
+		selector: w.selector, weak: w.weak,
+	}
+	if w.draws != nil {
+		p.fib.share(w.draws)
+	}
 	for _, name := range w.links {
 		if port := w.ports[name]; port != nil {
 			p.links = append(p.links, planLink{name: name, nic: port.nic, port: port})

@@ -21,6 +21,9 @@ type path struct {
 	// natural means that gVisor, left to itself on nic, picks src as well: there is no
 	// need to bind.
 	natural bool
+
+	// hopless means that the only routers there are have lately not answered.
+	hopless bool
 }
 
 // path chooses how to reach dst. A valid src has been chosen already and is kept. The
@@ -128,7 +131,12 @@ func (d *domain) linkPath(p *plan, src, dst netip.Addr, zone string) (path, erro
 	case !ok:
 		return path{}, syscall.ENETUNREACH
 	}
-	return d.sourceFrom(p, l, netip.Prefix{}, src, dst)
+	if src.IsValid() {
+		return d.givenSource(l, src)
+	}
+	q := p.selector.For(dst)
+	pa, _, err := d.sourceFor(p, &q, l, fibRoute{link: l.name}, dst)
+	return pa, err
 }
 
 // firstLink returns the first link that has an address of dst's family, else the first.
@@ -148,37 +156,24 @@ func (p *plan) firstLink(dst netip.Addr) string {
 
 // routedPath leads to a destination by the routes. Of the routes to the longest prefix,
 // the first one that has a source wins; shorter prefixes only count where the longer ones
-// have none. Routers that have lately not answered come last (RFC 4191 section 3.2).
+// have none. Routers that have lately not answered come last (RFC 4191 section 3.2). The
+// PvD's policy may have another order.
 func (d *domain) routedPath(p *plan, src, dst netip.Addr, zone string) (path, error) {
-	why := error(syscall.ENETUNREACH)
+	w := ways{d: d, p: p, src: src, dst: dst, zone: zone, why: syscall.ENETUNREACH}
 	for _, hopless := range []bool{false, true} {
-		for r := range p.fib.routes(dst) {
-			if zone != "" && zone != r.link || !r.serves(src.WithZone("")) {
-				continue
-			}
-			l, ok := p.link(r.link)
-			if !ok || !l.port.link.up.Load() {
-				why = worse(why, syscall.ENETDOWN)
-				continue
-			}
-			if hopless != (r.via.IsValid() && l.port.hopless(r.via)) {
-				continue
-			}
-			if !r.via.IsValid() && l.port.link.table.Load().ownedByOther(dst, l.port) {
-				// Another PvD of this host is there: there is no way around inside.
-				return path{}, syscall.EHOSTUNREACH
-			}
-			pa, err := d.sourceFrom(p, l, r.from, src, dst)
-			if err == nil {
-				return pa, nil
-			}
-			why = worse(why, err)
+		pa, ok := w.find(hopless)
+		if ok {
+			pa.hopless = hopless
+			return pa, nil
+		}
+		if w.end != nil {
+			return path{}, w.end
 		}
 	}
-	if errors.Is(why, syscall.ENETUNREACH) && !p.hasFamily(dst) {
-		why = syscall.EADDRNOTAVAIL
+	if errors.Is(w.why, syscall.ENETUNREACH) && !p.hasFamily(dst) {
+		w.why = syscall.EADDRNOTAVAIL
 	}
-	return path{}, why
+	return path{}, w.why
 }
 
 // worse keeps of two reasons for which a path was not found the one that tells more: that
@@ -209,56 +204,6 @@ func (p *plan) hasFamily(dst netip.Addr) bool {
 		}
 	}
 	return false
-}
-
-// sourceFrom chooses the source on link l, among the addresses in from if that is valid.
-func (d *domain) sourceFrom(p *plan, l planLink, from netip.Prefix, src, dst netip.Addr) (path, error) {
-	if src.IsValid() {
-		return d.givenSource(l, src)
-	}
-	best, tentative := netip.Addr{}, false
-	var bestInfo pvd.AddressInfo
-	others := -1 // of the family, besides one
-	for _, a := range p.addrs {
-		own := a.Prefix.Addr()
-		if a.Link != l.name || own.Is4() != dst.Is4() {
-			continue
-		}
-		if others++; from.IsValid() && !from.Contains(own) {
-			continue
-		}
-		if a.State == pvd.Tentative {
-			tentative = true
-		}
-		if a.State.Usable() && (!best.IsValid() || betterSource(a, bestInfo, dst)) {
-			best, bestInfo = own, a
-		}
-	}
-	if !best.IsValid() {
-		if tentative {
-			return path{}, errTentative
-		}
-		return path{}, syscall.EADDRNOTAVAIL
-	}
-	// With one address there is nothing to choose for gVisor either.
-	return path{nic: l.nic, src: best, natural: others == 0 || d.natural(l.nic, best, dst)}, nil
-}
-
-// givenSource leads from a source that is the caller's choice, by its own link only: the
-// host model is the strong one (RFC 1122 section 3.3.4.2).
-func (d *domain) givenSource(l planLink, src netip.Addr) (path, error) {
-	if z := src.Zone(); z != "" && z != l.name {
-		return path{}, syscall.ENETUNREACH
-	}
-	for _, a := range d.plan.Load().addrs {
-		if a.Link == l.name && a.Prefix.Addr() == src.WithZone("") && a.State.Usable() {
-			return path{nic: l.nic, src: src.WithZone("")}, nil
-		}
-	}
-	if _, err := d.local(src); err != nil {
-		return path{}, err
-	}
-	return path{}, syscall.ENETUNREACH
 }
 
 // natural reports whether gVisor would choose src for dst on the NIC by itself.

@@ -1,97 +1,102 @@
 package stack
 
 import (
-	"math/bits"
 	"net/netip"
+	"syscall"
 
 	"github.com/pvdstack/pvdstack/pvd"
+	"github.com/pvdstack/pvdstack/pvd/addrsel"
 )
 
-// betterSource reports whether a makes a better source for dst than b does, by the rules
-// of RFC 6724 section 5 that can differ on one link: 1 (same address), 2 (scope), 3
-// (deprecated), 6 (label) and 8 (longest match, no further than the source's own prefix).
-func betterSource(a, b pvd.AddressInfo, dst netip.Addr) bool {
-	aa, ba := a.Prefix.Addr(), b.Prefix.Addr()
-	if (aa == dst) != (ba == dst) {
-		return aa == dst
-	}
-	if as, bs, ds := scope(aa), scope(ba), scope(dst); as != bs {
-		if as < bs {
-			return as >= ds
+// sourceFor chooses the source for packets that leave by route r over link l, and returns
+// its rank. Only what the route serves is a candidate, and of other links' addresses only
+// those that a weak host may use.
+func (d *domain) sourceFor(p *plan, q *addrsel.Sources, l planLink, r fibRoute, dst netip.Addr) (path, addrsel.Rank, error) {
+	var best *pvd.AddressInfo
+	var most addrsel.Rank
+	tentative := false
+	for i := range p.addrs {
+		a := &p.addrs[i]
+		own := a.Prefix.Addr()
+		if own.Is4() != dst.Is4() || a.Link != l.name && !p.lends(a, dst) || !r.serves(own) {
+			continue
 		}
-		return bs < ds
+		if a.State == pvd.Tentative {
+			tentative = true
+		}
+		if !a.State.Usable() {
+			continue
+		}
+		c := p.candidate(a, &r, dst)
+		if rank := q.Rank(&c); best == nil || rank > most {
+			best, most = a, rank
+		}
 	}
-	if ad, bd := a.State == pvd.Deprecated, b.State == pvd.Deprecated; ad != bd {
-		return bd
-	}
-	if al, bl := label(aa) == label(dst), label(ba) == label(dst); al != bl {
-		return al
-	}
-	return commonBits(a.Prefix, dst) > commonBits(b.Prefix, dst)
-}
-
-// The scopes of RFC 6724 section 3.1, with their values from RFC 4291 section 2.7.
-const (
-	scopeInterface = 1
-	scopeLink      = 2
-	scopeSite      = 5
-	scopeGlobal    = 14
-)
-
-func scope(a netip.Addr) int {
 	switch {
-	case a.Is6() && a.IsMulticast():
-		return int(a.As16()[1] & 0x0f)
-	case a.Is4() && a.IsLinkLocalMulticast():
-		return scopeLink
-	case a.IsLoopback(), a.IsLinkLocalUnicast():
-		return scopeLink
-	case siteLocal.Contains(a):
-		return scopeSite
+	case best != nil:
+		pa := path{nic: l.nic, src: best.Prefix.Addr()}
+		if best.Link != l.name {
+			on, _ := p.link(best.Link) // lends has seen that it is there
+			pa.nic = on.nic
+		}
+		// With one address there is nothing to choose for gVisor either.
+		pa.natural = p.only(best) || d.natural(pa.nic, pa.src, dst)
+		return pa, most, nil
+	case tentative:
+		return path{}, 0, errTentative
 	}
-	return scopeGlobal
+	return path{}, 0, syscall.EADDRNOTAVAIL
 }
 
-var siteLocal = netip.MustParsePrefix("fec0::/10")
-
-// defaultLabels is the label column of RFC 6724 section 2.1, longest prefixes first.
-var defaultLabels = []struct {
-	prefix netip.Prefix
-	label  int
-}{
-	{netip.MustParsePrefix("::1/128"), 0},
-	{netip.MustParsePrefix("::ffff:0:0/96"), 4},
-	{netip.MustParsePrefix("::/96"), 3},
-	{netip.MustParsePrefix("2001::/32"), 5},
-	{netip.MustParsePrefix("2002::/16"), 2},
-	{netip.MustParsePrefix("3ffe::/16"), 12},
-	{netip.MustParsePrefix("fec0::/10"), 11},
-	{netip.MustParsePrefix("fc00::/7"), 13},
-	{netip.MustParsePrefix("::/0"), 1},
+// candidate returns what there is to say of an address as the source of packets to dst by
+// a route. An IPv4 address counts as assigned by the next hop where that is on its prefix,
+// as no router says so (RFC 6419 section 3.2.2.2).
+func (p *plan) candidate(a *pvd.AddressInfo, r *fibRoute, dst netip.Addr) addrsel.Candidate {
+	c := addrsel.Candidate{
+		Prefix: a.Prefix, Deprecated: a.State == pvd.Deprecated, Home: a.Home, Temporary: a.Temporary,
+	}
+	if p.selector.Order() == addrsel.SourceFirst {
+		return c // it is not known yet by which way they will leave
+	}
+	c.Outgoing = a.Link == r.link
+	switch {
+	case dst.Is4():
+		c.Advertised = a.Prefix.Contains(r.hop(dst))
+	case r.via.IsValid():
+		c.Advertised = p.fib.advertised(router{r.link, r.via}, a.Prefix.Addr())
+	}
+	return c
 }
 
-func label(a netip.Addr) int {
-	if a.Is4() {
-		return 4
-	}
-	for _, l := range defaultLabels {
-		if l.prefix.Contains(a) {
-			return l.label
+// only reports whether a is the only address of its family on its link.
+func (p *plan) only(a *pvd.AddressInfo) bool {
+	for i := range p.addrs {
+		if o := &p.addrs[i]; o != a && o.Link == a.Link && o.Prefix.Addr().Is4() == a.Prefix.Addr().Is4() {
+			return false
 		}
 	}
-	return 1
+	return true
 }
 
-// commonBits is CommonPrefixLen of RFC 6724 section 2.2.
-func commonBits(source netip.Prefix, dst netip.Addr) int {
-	n := 0
-	s, t := source.Addr().AsSlice(), dst.AsSlice()
-	for i := range min(len(s), len(t)) {
-		if x := s[i] ^ t[i]; x != 0 {
-			n += bits.LeadingZeros8(x)
-			break
-		}
-		n += 8
+// lends reports whether a weak host may send to dst from an address that is on another
+// link than the one the packets leave by.
+func (p *plan) lends(a *pvd.AddressInfo, dst netip.Addr) bool {
+	return p.weak && !needsLink(dst) && !a.Prefix.Addr().IsLinkLocalUnicast()
+}
+
+// givenSource leads from a source that is the caller's choice, by its own link only: the
+// host model is the strong one (RFC 1122 section 3.3.4.2).
+func (d *domain) givenSource(l planLink, src netip.Addr) (path, error) {
+	if z := src.Zone(); z != "" && z != l.name {
+		return path{}, syscall.ENETUNREACH
 	}
-	return min(n, source.Bits())
+	for _, a := range d.plan.Load().addrs {
+		if a.Link == l.name && a.Prefix.Addr() == src.WithZone("") && a.State.Usable() {
+			return path{nic: l.nic, src: src.WithZone("")}, nil
+		}
+	}
+	if _, err := d.local(src); err != nil {
+		return path{}, err
+	}
+	return path{}, syscall.ENETUNREACH
 }

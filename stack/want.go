@@ -2,11 +2,13 @@ package stack
 
 import (
 	"fmt"
+	"hash/maphash"
 	"slices"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 
 	"github.com/pvdstack/pvdstack/pvd"
+	"github.com/pvdstack/pvdstack/pvd/addrsel"
 	"github.com/pvdstack/pvdstack/tun"
 )
 
@@ -18,6 +20,9 @@ type wanted struct {
 	routes    []pvd.Route
 	neighbors []pvd.Neighbor
 	dns       pvd.DNS
+	selector  *addrsel.Selector
+	weak      bool
+	draws     *maphash.Seed // nil: destinations are not spread over routers
 	mtu       int
 	ports     map[string]*port
 	tables    map[*hostLink]*linkTable
@@ -38,6 +43,9 @@ func (d *domain) want(info *pvd.Info, chosen func(link string) bool) (*wanted, e
 	w.dns.Servers, _ = pvd.DNSServers.Get(info)
 	w.dns.Search, _ = pvd.DNSSearch.Get(info)
 	w.mtu, _ = pvd.MTU.Get(info)
+	if err := w.choices(info, d); err != nil {
+		return nil, fmt.Errorf("stack: PvD %s: %w", w.name, err)
+	}
 	addrs, _ := pvd.Addresses.Get(info)
 	for _, a := range addrs {
 		if !a.Automatic {
@@ -58,6 +66,22 @@ func (d *domain) want(info *pvd.Info, chosen func(link string) bool) (*wanted, e
 		}
 	}
 	return w, nil
+}
+
+// choices works out how addresses, links and routers are to be chosen.
+func (w *wanted) choices(info *pvd.Info, d *domain) error {
+	w.selector = addrsel.Default()
+	if c, ok := addrsel.Key.Get(info); ok {
+		var err error
+		if w.selector, err = addrsel.New(c); err != nil {
+			return fmt.Errorf("%v: %w", addrsel.Key, err)
+		}
+	}
+	w.weak, _ = pvd.WeakHost.Get(info)
+	if shared, _ := pvd.LoadSharing.Get(info); shared {
+		w.draws = &d.draws
+	}
+	return nil
 }
 
 // wantPort works out one port: the existing one or a new one, and the link's table with it.
