@@ -94,6 +94,24 @@ var operations = map[string]func(ctx context.Context, w *world, c caller, want i
 		}
 		return w.ref(int(addrs[0].As4()[3])), nil
 	},
+	"Socket": func(ctx context.Context, w *world, c caller, _ int) (pvd.Ref, error) {
+		s, err := socketOf(w, c)
+		if err != nil {
+			return pvd.Unspecified, err
+		}
+		defer s.Close()
+		// A new socket has the App's default, as if that had been set for it. The context
+		// counts where that is cleared.
+		if _, ok := c.(*stack.App); ok && pvd.FromContext(ctx) != pvd.Unspecified {
+			if err := s.SetPvD(pvd.Unspecified); err != nil {
+				return pvd.Unspecified, err
+			}
+		}
+		if err := s.Connect(ctx, netip.MustParseAddrPort("192.168.1.1:80")); err != nil {
+			return pvd.Unspecified, err
+		}
+		return s.PvD(), nil
+	},
 	"Ping": func(ctx context.Context, w *world, c caller, want int) (pvd.Ref, error) {
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
@@ -101,6 +119,36 @@ var operations = map[string]func(ctx context.Context, w *world, c caller, want i
 		return w.ref(want), err
 	},
 }
+
+// socketOf opens a socket where a Network or an App is.
+func socketOf(w *world, c caller) (*stack.Socket, error) {
+	open, ref := w.host.Socket, pvd.Unspecified
+	switch c := c.(type) {
+	case *stack.App:
+		open = c.Socket
+	case inApp:
+		open, ref = c.app.Socket, c.PvD()
+	case *stack.Network:
+		ref = c.PvD()
+	}
+	s, err := open(pvd.INET, pvd.Stream, 0)
+	if err != nil || ref == pvd.Unspecified {
+		return s, err
+	}
+	if err := s.SetPvD(ref); err != nil {
+		_ = s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// An inApp is a network of an App, and knows which.
+type inApp struct {
+	*stack.Network
+	app *stack.App
+}
+
+func in(a *stack.App, ref pvd.Ref) inApp { return inApp{a.In(ref), a} }
 
 // closed closes what an operation opened, if it did, and returns its PvD.
 func closed(v interface{ Close() error }, err error) (pvd.Ref, error) {
@@ -123,7 +171,7 @@ func dialled(t *testing.T, d pvd.Dialer, address string) (pvd.Ref, error) {
 // TestR3_EveryOperation holds that no method by which something begins is missing above,
 // and that each can be given a PvD at every scope.
 func TestR3_EveryOperation(t *testing.T) {
-	begins := []string{"Connect", "Dial", "Listen", "Lookup", "Open", "Ping", "Resolve", "Send"}
+	begins := []string{"Connect", "Dial", "Listen", "Lookup", "Open", "Ping", "Resolve", "Send", "Socket"}
 	for _, v := range []any{(*stack.Network)(nil), (*stack.App)(nil), (*stack.Host)(nil)} {
 		for i := range reflect.TypeOf(v).NumMethod() {
 			name := reflect.TypeOf(v).Method(i).Name
@@ -157,7 +205,7 @@ func everyScope(t *testing.T, w *world) {
 		{"App", app, plain, 1},
 		{"context", app, with, 2},
 		{"context, for the host", w.host.In(pvd.Unspecified), with, 2},
-		{"call", app.In(w.ref(3)), with, 3},
+		{"call", in(app, w.ref(3)), with, 3},
 		{"call, of the host", w.host.In(w.ref(4)), with, 4},
 	} {
 		for name, op := range operations {
@@ -304,7 +352,7 @@ func TestR12_GoneDefault(t *testing.T) {
 	if err := h.Remove(plain, gone); err != nil {
 		t.Fatal(err)
 	}
-	everyOperation(t, w, "call", plain, app.In(gone), pvd.ErrNoPvD)
+	everyOperation(t, w, "call", plain, in(app, gone), pvd.ErrNoPvD)
 	everyOperation(t, w, "context", pvd.NewContext(plain, gone), app, pvd.ErrNoPvD)
 	if err := h.Remove(plain, w.ref(1)); err != nil {
 		t.Fatal(err)
@@ -372,7 +420,7 @@ func TestX2_NullDefault(t *testing.T) {
 	if err := aware.SetDefault(w.ref(0)); err != nil {
 		t.Fatal(err)
 	}
-	for what, c := range map[string]caller{"App": aware, "call": unaware.In(w.ref(0))} {
+	for what, c := range map[string]caller{"App": aware, "call": in(unaware, w.ref(0))} {
 		for name, op := range operations {
 			if got, err := op(t.Context(), w, c, 0); err != nil || got != w.ref(0) {
 				t.Errorf("%s by %s: in %v, %v", name, what, got, err)
