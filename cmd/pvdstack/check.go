@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -14,6 +16,7 @@ import (
 	"github.com/pvdstack/pvdstack/cmd/pvdstack/internal/daemon"
 	"github.com/pvdstack/pvdstack/pvd"
 	"github.com/pvdstack/pvdstack/pvd/addrsel"
+	"github.com/pvdstack/pvdstack/pvd/selection"
 )
 
 func newCheck() *cobra.Command {
@@ -58,11 +61,88 @@ func summary(c *config.Config) string {
 	for _, p := range c.PvDs {
 		fmt.Fprintf(&b, "pvd %s: %s\n", p.Name, describePvD(p))
 	}
-	fmt.Fprintf(&b, "default: %s\n", orNone(c.Default))
+	fmt.Fprintf(&b, "default: %s\n", describeDefault(c))
+	for _, r := range c.Rules {
+		fmt.Fprintf(&b, "rule %s\n", describeRule(r))
+	}
+	if c.Policy != nil {
+		fmt.Fprintf(&b, "policy: %s\n", describePolicy(c.Policy))
+	}
 	for _, p := range c.Proxies {
-		fmt.Fprintf(&b, "socks5 %s: to %s, %s\n", p.Listen, p.PvD, count(len(p.Users), "user"))
+		fmt.Fprintf(&b, "socks5 %s: %s, %s\n", p.Listen, describeProxy(p), count(len(p.Users), "user"))
 	}
 	return b.String()
+}
+
+func describeDefault(c *config.Config) string {
+	if len(c.Failover) > 0 {
+		return "the first that can be used of " + strings.Join(c.Failover, ", ")
+	}
+	return orNone(c.Default)
+}
+
+// describeRule says which requests a rule is for and what becomes of them.
+func describeRule(r config.Rule) string {
+	var parts []string
+	add := func(what string, of ...string) {
+		if len(of) > 0 {
+			parts = append(parts, what+" "+strings.Join(of, " or "))
+		}
+	}
+	add("by", r.Apps...)
+	add("to", append(slices.Clone(r.Domains), texts(r.Destinations, netip.Prefix.String)...)...)
+	add("port", texts(r.Ports, func(p selection.Ports) string {
+		if p.First == p.Last {
+			return strconv.Itoa(int(p.First))
+		}
+		return fmt.Sprintf("%d-%d", p.First, p.Last)
+	})...)
+	add("over", r.Networks...)
+	add("mark", texts(r.Marks, func(m selection.Mark) string { return strconv.Itoa(int(m.Value)) })...)
+	add("tos", texts(r.ToS, func(t selection.ToS) string { return strconv.Itoa(int(t.Value)) })...)
+	if len(parts) == 0 {
+		parts = []string{"for all"}
+	}
+	return strings.Join(parts, ", ") + ": " + describeAction(r)
+}
+
+func describeAction(r config.Rule) string {
+	switch {
+	case r.PvD == config.SystemDefault:
+		return "the default"
+	case r.PvD != "":
+		return r.PvD
+	case r.Refuse:
+		return "refused"
+	case r.OrNext:
+		return r.Choose.String() + ", or the next rule"
+	}
+	return r.Choose.String()
+}
+
+func describePolicy(p *pvd.Policy) string {
+	var parts []string
+	for _, r := range p.Rules {
+		parts = append(parts, fmt.Sprintf("%s %s for %s", strings.Join(r.PvDs, " and "), r.What, strings.Join(r.Apps, " and ")))
+	}
+	parts = append(parts, "otherwise "+p.Default.String())
+	if len(p.NoBridge) > 0 {
+		parts = append(parts, "no bridges by "+strings.Join(p.NoBridge, " and "))
+	}
+	if len(p.SendAcross) > 0 {
+		parts = append(parts, "sending across by "+strings.Join(p.SendAcross, " and "))
+	}
+	return strings.Join(parts, "; ")
+}
+
+func describeProxy(p config.Proxy) string {
+	switch {
+	case p.App != "":
+		return "as app " + p.App
+	case p.PvD == config.SystemDefault:
+		return "to the default"
+	}
+	return "to " + p.PvD
 }
 
 func describeLink(l config.Link) string {
@@ -96,20 +176,12 @@ func describePvD(p config.PvD) string {
 	if c.ID != "" {
 		parts = append(parts, "id "+string(c.ID))
 	}
-	addrs := make([]string, len(c.Addresses))
-	for i, a := range c.Addresses {
-		addrs[i] = describeAddress(a)
-	}
 	parts = append(parts,
-		"addresses "+orNone(strings.Join(addrs, ", ")),
+		"addresses "+orNone(strings.Join(texts(c.Addresses, describeAddress), ", ")),
 		count(len(c.Routes), "route"),
 		"DNS "+orNone(join(c.DNS.Servers)))
 	if len(c.Elements) > 0 {
-		elements := make([]string, len(c.Elements))
-		for i, e := range c.Elements {
-			elements[i] = describeElement(e)
-		}
-		parts = append(parts, strings.Join(elements, ", "))
+		parts = append(parts, strings.Join(texts(c.Elements, describeElement), ", "))
 	}
 	return strings.Join(parts, "; ")
 }
@@ -148,11 +220,7 @@ func describeElement(e pvd.Element) string {
 	case pvd.Portal:
 		return key + " " + v.API
 	case []pvd.Proxy:
-		addrs := make([]string, len(v))
-		for i, p := range v {
-			addrs[i] = p.Protocol + " " + p.Address
-		}
-		return key + " " + strings.Join(addrs, " and ")
+		return key + " " + strings.Join(texts(v, func(p pvd.Proxy) string { return p.Protocol + " " + p.Address }), " and ")
 	case addrsel.Config:
 		return "its own " + key
 	default:
@@ -160,12 +228,15 @@ func describeElement(e pvd.Element) string {
 	}
 }
 
-func join[T fmt.Stringer](list []T) string {
+func join[T fmt.Stringer](list []T) string { return strings.Join(texts(list, T.String), ", ") }
+
+// texts returns what text makes of each.
+func texts[T any](list []T, text func(T) string) []string {
 	s := make([]string, len(list))
 	for i, v := range list {
-		s[i] = v.String()
+		s[i] = text(v)
 	}
-	return strings.Join(s, ", ")
+	return s
 }
 
 func orNone(s string) string {

@@ -132,9 +132,26 @@ func TestCommand(t *testing.T) {
 // and routes.
 func TestCheckSaysAll(t *testing.T) {
 	const text = `links: {lab: {type: tap}}
+default: [corp, home]
+rules:
+  - {to: [corp.example.com, 10.0.0.0/8], ports: [80, 8000-8999], protocols: [tcp], pvd: corp}
+  - {apps: [browser], choose: [require: internet, avoid: metered], or_next: true}
+  - {marks: [7], group: office}
+  - {tos: [184], refuse: true}
+  - {pvd: default}
+policy:
+  default: denied
+  rules: [{apps: ["*"], pvds: [corp, home], permission: allowed}]
+  no_bridge: [browser]
+  send_across: ["bro*"]
+socks5:
+  - {listen: 127.0.0.1:1080, app: browser}
+  - {listen: 127.0.0.1:1081, pvd: default}
 pvds:
+  home: {links: [lab], routes: [{to: 10.0.0.0/8}]}
   corp:
     links: [lab]
+    routes: [{to: 10.0.0.0/8}]
     addresses: [{address: "2001:db8::2/64", temporary: true, deprecated: true}]
     medium: wlan
     metered: true
@@ -152,10 +169,19 @@ pvds:
     address_selection: {first_address: true}
 `
 	const want = `link lab: tap device lab
-pvd corp: on lab; addresses 2001:db8::2/64 temporary deprecated; no routes; DNS none; ` +
+pvd home: on lab; addresses none; 1 route; DNS none
+pvd corp: on lab; addresses 2001:db8::2/64 temporary deprecated; 1 route; DNS none; ` +
 		`medium wlan, metered, cost 3, speed 1500000000 bit/s, latency 20ms, metric 7, groups office and site, no internet, nat64 64:ff9b::/96, ` +
 		`captive portal https://portal.example.com/api, proxies socks5 proxy.example.com:1080, weak host, not load sharing, its own address selection
-default: none
+default: the first that can be used of corp, home
+rule to corp.example.com or 10.0.0.0/8, port 80 or 8000-8999, over tcp: corp
+rule by browser: require the internet, avoid metered, or the next rule
+rule mark 7: require the group "office"
+rule tos 184: refused
+rule for all: the default
+policy: corp and home allowed for *; otherwise denied; no bridges by browser; sending across by bro*
+socks5 127.0.0.1:1080: as app browser, no users
+socks5 127.0.0.1:1081: to the default, no users
 `
 	stdout, stderr, code := pvdstack(t, text, "check", "-c", "-")
 	if code != 0 || stdout != want || stderr != "" {

@@ -154,7 +154,7 @@ socks5: [{listen: 127.0.0.1:1080, pvd: corp}]
 		{"no such interface", "interface: wan0", "interface: wan7", 1, "pvdstack: link b: "},
 		{"no such bridge", "{addresses: [10.9.0.1/24]}", "{bridge: br7}", 1, "pvdstack: link a: put pvd0 into bridge br7: "},
 		{"not a bridge", "{addresses: [10.9.0.1/24]}", "{bridge: wan1}", 1, `pvdstack: link a: put pvd0 into bridge wan1: it is of type "veth"`},
-		{"nobody's address to listen on", "127.0.0.1:1080, pvd", "192.0.2.1:1080, force: true, pvd", 1, "pvdstack: socks5 of pvd corp: "},
+		{"nobody's address to listen on", "127.0.0.1:1080, pvd", "192.0.2.1:1080, force: true, pvd", 1, `pvdstack: socks5 of PvD "corp": `},
 		{"at fault", "links: [a, b]", "links: [a, c]", 2, `-:5:21: link "c" is not in the file: want "a" or "b"`},
 	}
 	for _, tt := range tests {

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/pvdstack/pvdstack/pvd/selection"
 )
 
 // A checker understands what the raw values say and holds them against each other.
@@ -14,10 +16,13 @@ type checker struct {
 	*faultList
 	raw *rawFile
 
-	linkNames []string            // in the file
-	pvdNames  []string            // in the file
-	linkTypes map[string]LinkType // by name, of links with a known type
-	ipOnly    map[string]bool     // by name, of links known to carry no hardware addresses
+	linkNames []string // in the file
+	pvdNames  []string // in the file
+	appNames  []string // that proxies are for
+
+	groupNames []string            // that PvDs are members of
+	linkTypes  map[string]LinkType // by name, of links with a known type
+	ipOnly     map[string]bool     // by name, of links known to carry no hardware addresses
 }
 
 // check returns what a file says. Where that notes a fault, the result is of no use.
@@ -28,8 +33,19 @@ func check(fs *faultList, raw *rawFile) *Config {
 	}
 	for _, p := range raw.pvds {
 		c.pvdNames = append(c.pvdNames, p.name.v)
+		for _, g := range p.elements.groups {
+			if !slices.Contains(c.groupNames, g.v) {
+				c.groupNames = append(c.groupNames, g.v)
+			}
+		}
 	}
-	out := &Config{File: fs.file, Default: c.defaultPvD(), Log: c.log()}
+	for _, p := range raw.socks5 {
+		if p.app.set && !slices.Contains(c.appNames, p.app.v) {
+			c.appNames = append(c.appNames, p.app.v)
+		}
+	}
+	out := &Config{File: fs.file, Rules: c.rules(), Policy: c.policy(&raw.policy), Log: c.log()}
+	out.Default, out.Failover = c.defaultPvD()
 	for i := range raw.links {
 		out.Links = append(out.Links, c.link(&raw.links[i]))
 	}
@@ -63,11 +79,30 @@ func (c *checker) validate(out *Config) {
 	}
 }
 
-func (c *checker) defaultPvD() string {
-	if d := c.raw.def; d.set && !slices.Contains(c.pvdNames, d.v) {
-		c.add(d.at, "default names %s, which is no PvD%s", quote(d.v), hint(d.v, c.pvdNames))
+// defaultPvD checks the default, or the PvDs of which it is the first that can be used.
+func (c *checker) defaultPvD() (name string, failover []string) {
+	named := c.raw.defList
+	if c.raw.def.set {
+		named = []value[string]{c.raw.def}
 	}
-	return c.raw.def.v
+	for _, d := range named {
+		i := slices.Index(c.pvdNames, d.v)
+		switch {
+		case i < 0:
+			c.add(d.at, "default names %s, which is no PvD%s", quote(d.v), hint(d.v, c.pvdNames))
+		case c.raw.def.set:
+		case slices.Contains(failover, d.v):
+			c.add(d.at, "PvD %s is here for the second time: leave one", quote(d.v))
+		case len(c.raw.pvds[i].routes) == 0:
+			c.add(d.at, "PvD %s has no routes, without which it never is the default among others: give it some, or leave it out", quote(d.v))
+		default:
+			failover = append(failover, d.v)
+		}
+	}
+	if n := len(failover); n > selection.MaxFailover {
+		c.add(c.raw.def.at, "default has %d PvDs: want %d at most", n, selection.MaxFailover)
+	}
+	return c.raw.def.v, failover
 }
 
 func (c *checker) log() Log {

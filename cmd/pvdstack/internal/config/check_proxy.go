@@ -2,7 +2,6 @@ package config
 
 import (
 	"net/netip"
-	"slices"
 	"time"
 )
 
@@ -10,6 +9,9 @@ import (
 func (c *checker) proxy(r *rawProxy) Proxy {
 	p := Proxy{
 		PvD:              r.pvd.v,
+		App:              r.app.v,
+		Mark:             uint32(r.mark.v),
+		ToS:              uint8(r.tos.v),
 		HandshakeTimeout: c.duration(r.handshake, "handshake timeout", "10s or 5m"),
 		DialTimeout:      c.duration(r.dial, "dial timeout", "10s or 5m"),
 		IdleTimeout:      c.duration(r.idle, "idle timeout", "10s or 5m"),
@@ -23,12 +25,7 @@ func (c *checker) proxy(r *rawProxy) Proxy {
 	if !r.listen.given {
 		c.missing(r.at, "the proxy", "listen", "an address and a port such as 127.0.0.1:1080")
 	}
-	if !r.pvd.given {
-		c.missing(r.at, "the proxy", "pvd", "the name of a PvD")
-	}
-	if r.pvd.set && !slices.Contains(c.pvdNames, r.pvd.v) {
-		c.add(r.pvd.at, "PvD %s is not in the file%s", quote(r.pvd.v), hint(r.pvd.v, c.pvdNames))
-	}
+	c.whose(r)
 	p.Listen = c.listen(r)
 	p.Users = c.users(r)
 	for _, v := range r.allow {
@@ -37,6 +34,27 @@ func (c *checker) proxy(r *rawProxy) Proxy {
 		}
 	}
 	return p
+}
+
+// whose checks what a proxy leads to: a PvD, the default, or what is chosen for an app.
+func (c *checker) whose(r *rawProxy) {
+	if r.mark.given && !r.app.given {
+		c.add(r.mark.at, `"mark" is for rules, which are asked where there is an "app" only`)
+	}
+	switch {
+	case r.pvd.given && r.app.given:
+		c.add(r.app.at, `the proxy has both "pvd" and "app": leave one`)
+	case r.app.set:
+		c.name(r.app, "an app")
+		if !c.hasDefault() && len(c.raw.rules) == 0 {
+			c.add(r.app.at, `nothing says which PvD app %s gets: add "rules" or a "default"`, quote(r.app.v))
+		}
+	case r.app.given:
+	case !r.pvd.given:
+		c.missing(r.at, "the proxy", "pvd", `the name of a PvD, or "default", or an "app" instead`)
+	default:
+		c.existingOrDefault(r.pvd)
+	}
 }
 
 // listen understands where a proxy listens: on this machine only, or else not for anyone.
@@ -96,7 +114,7 @@ func (c *checker) uniqueListeners(out *Config) {
 	for i, p := range out.Proxies {
 		for _, q := range out.Proxies[:i] {
 			if overlap(p.Listen, q.Listen) {
-				c.add(c.raw.socks5[i].listen.at, "the proxy of PvD %q listens on %s already: want another port", q.PvD, q.Listen)
+				c.add(c.raw.socks5[i].listen.at, "the proxy of %s listens on %s already: want another port", q.Of(), q.Listen)
 				break
 			}
 		}

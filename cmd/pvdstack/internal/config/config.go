@@ -15,9 +15,11 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/pvdstack/pvdstack/pvd"
+	"github.com/pvdstack/pvdstack/pvd/selection"
 )
 
 // A Config is a whole configuration that has been found to be consistent.
@@ -25,9 +27,21 @@ type Config struct {
 	File    string  // its name, for messages
 	Links   []Link  // in the file's order, names unique
 	PvDs    []PvD   // in the file's order, names unique
-	Default string  // the name of one of PvDs; empty: no default
+	Default string  // the name of one of PvDs; empty: none, or the first of Failover that can be used
 	Proxies []Proxy // in the file's order
-	Log     Log
+
+	// Failover are names of PvDs, the preferred one first, of which the default is the
+	// first that can be used. Nil: the default does not change.
+	Failover []string
+
+	// Rules choose the PvDs of requests by apps. Of several that a request meets, the first
+	// one counts; without one it is the default.
+	Rules []Rule
+
+	// Policy is what apps may do. Nil: everything.
+	Policy *pvd.Policy
+
+	Log Log
 }
 
 // A LinkType says where a link's frames come from.
@@ -87,10 +101,26 @@ type PvD struct {
 	At     Position   // where it is in the file
 }
 
-// A Proxy is a SOCKS5 proxy to offer.
+// A Rule says which PvD some requests get.
+type Rule struct {
+	selection.Rule // its conditions; the Action is what follows
+
+	PvD    string                 // the name of one of PvDs, or SystemDefault
+	Refuse bool                   // they fail
+	Choose selection.Requirements // where there is no PvD and no Refuse
+	OrNext bool                   // where nothing fulfils Choose, the next rule counts
+}
+
+// SystemDefault stands for the default in place of a PvD's name.
+const SystemDefault = "default"
+
+// A Proxy is a SOCKS5 proxy to offer. One of PvD and App is set.
 type Proxy struct {
 	Listen netip.AddrPort    // port 0: the system picks one
-	PvD    string            // the name of one of PvDs
+	PvD    string            // the name of one of PvDs, or SystemDefault
+	App    string            // the application that its clients are
+	Mark   uint32            // of its requests, for rules
+	ToS    uint8             // of its packets, and for rules
 	Users  map[string]string // passwords by user name; nil: no authentication
 	Allow  []netip.Prefix    // destinations let through although refused by default
 
@@ -100,6 +130,17 @@ type Proxy struct {
 	MaxConns         int // clients at once
 	MaxPerClient     int // clients at once from one address
 	MaxHandshakes    int // clients at once that have not made their request
+}
+
+// Of says what the proxy leads to: `PvD "corp"`, "the default" or `app "browser"`.
+func (p Proxy) Of() string {
+	switch {
+	case p.App != "":
+		return "app " + strconv.Quote(p.App)
+	case p.PvD == SystemDefault:
+		return "the default"
+	}
+	return "PvD " + strconv.Quote(p.PvD)
 }
 
 // Log says what is logged and how.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/pvdstack/pvdstack/pvd"
 	"github.com/pvdstack/pvdstack/pvd/addrsel"
+	"github.com/pvdstack/pvdstack/pvd/selection"
 )
 
 // outline is a configuration with two PvDs that overlap on purpose.
@@ -141,7 +142,26 @@ func TestReference(t *testing.T) {
 			}},
 			{Name: "site", At: Position{125, 3}, Config: pvd.Config{Name: "site", Links: []string{"tunnel"}, Addresses: []pvd.Address{{Prefix: prefix("10.9.0.2/24")}}}},
 		},
-		Default: "corp",
+		Failover: []string{"corp", "home"},
+		Rules: []Rule{
+			{PvD: "corp", Rule: selection.Rule{
+				Name: "reference.yaml:136", Domains: []string{"corp.example.com"}, Destinations: []netip.Prefix{prefix("10.0.0.0/8")},
+			}},
+			{OrNext: true, Rule: selection.Rule{
+				Name: "reference.yaml:140", Apps: []string{"browser"}, Ports: []selection.Ports{{First: 443, Last: 443}, {First: 8000, Last: 8999}}, Networks: []string{"tcp"},
+			}, Choose: selection.Requirements{
+				selection.Require(selection.Internet), selection.Prefer(selection.Technologies(pvd.WLAN, pvd.Wired)),
+				selection.Avoid(selection.Metered), selection.Prohibit(selection.Captive),
+				selection.Prefer(selection.MinSpeed(10_000_000)), selection.Prefer(selection.MaxLatency(100 * time.Millisecond)),
+				selection.Prefer(selection.MaxCost(5)), selection.Prefer(selection.InGroup("office")), selection.Prefer(selection.Named("corp")),
+			}},
+			{Choose: selection.Requirements{selection.Require(selection.InGroup("office"))}, Rule: selection.Rule{Name: "reference.yaml:152", Marks: []selection.Mark{{Value: 7}}}},
+			{Refuse: true, Rule: selection.Rule{Name: "reference.yaml:155", ToS: []selection.ToS{{Value: 184}}}},
+		},
+		Policy: &pvd.Policy{
+			Rules:    []pvd.PolicyRule{{Apps: []string{"browser"}, PvDs: []string{"site"}, What: pvd.Hidden}},
+			NoBridge: []string{"*"},
+		},
 		Proxies: []Proxy{
 			{Listen: netip.MustParseAddrPort("127.0.0.1:1080"), PvD: "corp"},
 			{
@@ -150,6 +170,8 @@ func TestReference(t *testing.T) {
 				HandshakeTimeout: 10 * time.Second, DialTimeout: 30 * time.Second, IdleTimeout: 2*time.Hour + 4*time.Minute,
 				MaxConns: 1024, MaxPerClient: 768, MaxHandshakes: 128,
 			},
+			{Listen: netip.MustParseAddrPort("127.0.0.1:1083"), App: "browser", Mark: 7, ToS: 184},
+			{Listen: netip.MustParseAddrPort("127.0.0.1:1084"), PvD: SystemDefault},
 			{Listen: netip.MustParseAddrPort("0.0.0.0:1082"), PvD: "site"},
 		},
 		Log: Log{Level: slog.LevelInfo},

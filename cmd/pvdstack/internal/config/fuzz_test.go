@@ -23,6 +23,8 @@ func FuzzConfig(f *testing.F) {
 		"links: {a: {type: fd, fd: 3, layer: ip}}\npvds: {a: {links: [a]}}",
 		"links: {a: {type: tun}}\npvds:\n  a: {links: [a], medium: x, speed: 1e3bit/s, latency: -1s, groups: [a, a], nat64: ['::/96', 1], captive_portal: {}, proxies: [{for: [/]}]}",
 		"links: {a: {type: tun}}\npvds:\n  a: {links: [a], address_selection: {gai_conf: label, policy: [{prefix: '::ffff:1.2.3.4/100', label: 1}], scopev4: [{}], without: [source-1], order: x}}",
+		base + "default: [corp, home]\nrules: [{}, {apps: [x], to: [a, 1/2], ports: [1, 2-3], choose: [{require: {medium: x, pvd: corp}, avoid: ipv4}], or_next: true}, {refuse: 1}]",
+		base + "policy: {default: hidden, rules: [{apps: [], pvds: ['*'], permission: denied}, 1], no_bridge: ['*', '**', '']}",
 		"a: &a [*a]", "? a\n: b", "a: |\n b\nc: >-\n d", "a: 'b\n\n c'", "{a: [b, {c}]}", "---\n...\n---\n", "a:\n- b\n-\n  - c",
 		"pvds:\n  a:\n    links: []\n    routes: [{to: default}, 1, {via: 1.1.1.1}]", "\"\\x41\\u00e9\": ~", "a: 0x1\nb: .inf\nc: .nan\nd: 1e3", "a: {\n", "<<: {}",
 	} {
@@ -79,9 +81,23 @@ func checkAccepted(t *testing.T, c *Config) {
 	if c.Default != "" && !pvds[c.Default] {
 		t.Errorf("default is %q", c.Default)
 	}
+	for _, name := range c.Failover {
+		if !pvds[name] {
+			t.Errorf("failover to %q", name)
+		}
+	}
+	for _, r := range c.Rules {
+		if r.PvD != "" && r.PvD != SystemDefault && !pvds[r.PvD] {
+			t.Errorf("rule %+v", r)
+		}
+	}
+	if err := c.Policy.Validate(); err != nil {
+		t.Error(err)
+	}
 	for _, p := range c.Proxies {
 		a := p.Listen.Addr()
-		if !pvds[p.PvD] || !p.Listen.IsValid() || a.Is4In6() || p.HandshakeTimeout < 0 || p.DialTimeout < 0 || p.IdleTimeout < 0 {
+		pvdOrDefault := pvds[p.PvD] || p.PvD == SystemDefault && (c.Default != "" || len(c.Failover) > 0)
+		if pvdOrDefault == (p.App != "") || !p.Listen.IsValid() || a.Is4In6() || p.HandshakeTimeout < 0 || p.DialTimeout < 0 || p.IdleTimeout < 0 {
 			t.Errorf("proxy %+v", p)
 		}
 	}

@@ -13,11 +13,16 @@ import (
 type rawFile struct {
 	links   []rawLink
 	pvds    []rawPvD
-	def     value[string] // given and not set: null
+	def     value[string] // given and not set: null, or a list
+	defList []value[string]
+	rules   []rawRule
+	policy  rawPolicy
 	socks5  []rawProxy
 	level   value[string]
 	format  value[string]
 	pvdsKey value[struct{}] // where the PvDs begin
+
+	rulesKey value[struct{}] // where the rules begin
 }
 
 type rawLink struct {
@@ -75,13 +80,14 @@ type rawNeighbor struct {
 }
 
 type rawProxy struct {
-	at          Position
-	broken      bool
-	listen, pvd value[string]
-	users       []rawUser
-	usersKey    value[struct{}] // where the users begin
-	allow       []value[string]
-	force       value[bool]
+	at               Position
+	broken           bool
+	listen, pvd, app value[string]
+	mark, tos        value[int64]
+	users            []rawUser
+	usersKey         value[struct{}] // where the users begin
+	allow            []value[string]
+	force            value[bool]
 
 	handshake, dial, idle        value[string]
 	conns, perClient, handshakes value[int64]
@@ -106,7 +112,12 @@ func readFile(r *reader, root ast.Node) rawFile {
 				f.pvds = append(f.pvds, readPvD(r, key, n))
 			})
 		},
-		"default": r.textOrNull("default", &f.def),
+		"default": func(n ast.Node) { readDefault(r, n, &f) },
+		"rules": func(n ast.Node) {
+			f.rulesKey = value[struct{}]{at: position(n), given: true, set: true}
+			r.list(n, "rules", func(n ast.Node) { f.rules = append(f.rules, readRule(r, n)) })
+		},
+		"policy": func(n ast.Node) { f.policy = readPolicy(r, n) },
 		"socks5": func(n ast.Node) {
 			r.list(n, "socks5", func(n ast.Node) { f.socks5 = append(f.socks5, readProxy(r, n)) })
 		},
@@ -118,6 +129,19 @@ func readFile(r *reader, root ast.Node) rawFile {
 		},
 	})
 	return f
+}
+
+// readDefault reads the default: a name, null, or a list of names.
+func readDefault(r *reader, n ast.Node, f *rawFile) {
+	if _, list := n.(*ast.SequenceNode); !list {
+		r.textOrNull("default", &f.def)(n)
+		return
+	}
+	f.def = value[string]{at: position(n), given: true}
+	r.texts("default", "a PvD's name", &f.defList)(n)
+	if len(f.defList) == 0 && len(n.(*ast.SequenceNode).Values) == 0 {
+		r.add(f.def.at, "default is an empty list: want a PvD, or several to fail over to, or null")
+	}
 }
 
 func readLink(r *reader, key value[string], n ast.Node) rawLink {
@@ -222,6 +246,9 @@ func readProxy(r *reader, n ast.Node) rawProxy {
 	p.broken = !r.mapping(n, "a proxy", fields{
 		"listen": r.text("listen", &p.listen),
 		"pvd":    r.text("pvd", &p.pvd),
+		"app":    r.text("app", &p.app),
+		"mark":   r.integer("mark", 0, math.MaxUint32, &p.mark),
+		"tos":    r.integer("tos", 0, math.MaxUint8, &p.tos),
 		"users": func(n ast.Node) {
 			p.usersKey = value[struct{}]{at: position(n), given: true}
 			p.usersKey.set = r.keys(n, "users", func(key value[string], n ast.Node) {

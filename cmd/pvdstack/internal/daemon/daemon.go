@@ -16,6 +16,7 @@ import (
 
 	"github.com/pvdstack/pvdstack/cmd/pvdstack/internal/config"
 	"github.com/pvdstack/pvdstack/pvd"
+	"github.com/pvdstack/pvdstack/pvd/selection"
 	"github.com/pvdstack/pvdstack/stack"
 	"github.com/pvdstack/pvdstack/tun"
 )
@@ -56,6 +57,8 @@ type daemon struct {
 
 	host    *stack.Host
 	refs    map[string]pvd.Ref
+	apps    map[string]*stack.App // made as proxies need them
+	manager *selection.Manager    // nil: there is nothing to choose
 	proxies []*proxy
 	tasks   []task
 	undo    []func() error // of the kernel's sides, in the order they were set
@@ -82,7 +85,7 @@ func (d *daemon) start(ctx context.Context, c *config.Config) error {
 			return err
 		}
 	}
-	host, err := stack.New(stack.Config{Logger: d.log, Capture: d.capture})
+	host, err := stack.New(stack.Config{Logger: d.log, Capture: d.capture, Policy: c.Policy})
 	if err != nil {
 		return err
 	}
@@ -92,7 +95,7 @@ func (d *daemon) start(ctx context.Context, c *config.Config) error {
 			return fmt.Errorf("link %s: %w", l.Name, err)
 		}
 	}
-	d.refs = make(map[string]pvd.Ref)
+	d.refs, d.apps = make(map[string]pvd.Ref), make(map[string]*stack.App)
 	for _, p := range c.PvDs {
 		ref, err := host.Add(ctx, p.Config)
 		if err != nil {
@@ -100,16 +103,23 @@ func (d *daemon) start(ctx context.Context, c *config.Config) error {
 		}
 		d.refs[p.Name] = ref
 	}
-	if c.Default != "" {
-		if err := host.SetDefault(d.refs[c.Default]); err != nil {
-			return fmt.Errorf("default %s: %w", c.Default, err)
+	def := c.Default
+	if len(c.Failover) > 0 {
+		def = c.Failover[0] // until the manager knows better
+	}
+	if def != "" {
+		if err := host.SetDefault(d.refs[def]); err != nil {
+			return fmt.Errorf("default %s: %w", def, err)
 		}
 	}
 	if err := d.waitReady(ctx, c); err != nil {
 		return err
 	}
+	if err := d.newManager(c); err != nil {
+		return err
+	}
 	for _, p := range d.proxies {
-		if err := p.start(host.In(d.refs[p.pvd]), d.log); err != nil {
+		if err := d.startProxy(p); err != nil {
 			return err
 		}
 		d.tasks = append(d.tasks, task{"socks5 " + p.address(), p.serve})
@@ -154,7 +164,7 @@ func (d *daemon) announce(c *config.Config) {
 	for _, p := range c.PvDs {
 		var at []string
 		for _, x := range d.proxies {
-			if x.pvd == p.Name {
+			if x.config.PvD == p.Name {
 				at = append(at, x.address())
 			}
 		}
@@ -164,6 +174,14 @@ func (d *daemon) announce(c *config.Config) {
 		}
 		d.log.Info("pvd attached", "pvd", p.Name, "ref", d.refs[p.Name],
 			"links", strings.Join(p.Config.Links, ","), "addresses", strings.Join(addrs, ","), "socks5", strings.Join(at, ","))
+	}
+	for _, x := range d.proxies {
+		switch {
+		case x.config.App != "":
+			d.log.Info("app served", "app", x.config.App, "socks5", x.address())
+		case x.config.PvD == config.SystemDefault:
+			d.log.Info("default served", "socks5", x.address())
+		}
 	}
 	d.log.Info("ready", "pvds", len(c.PvDs), "proxies", len(d.proxies))
 	if err := notify("READY=1"); err != nil {
@@ -207,6 +225,9 @@ func (d *daemon) closeAll() error {
 	var errs []error
 	for _, p := range slices.Backward(d.proxies) {
 		errs = append(errs, p.close())
+	}
+	if d.manager != nil {
+		errs = append(errs, d.manager.Close())
 	}
 	if d.host != nil {
 		errs = append(errs, d.host.Close())

@@ -169,7 +169,7 @@ func TestPortTaken(t *testing.T) {
 	defer l.Close()
 	f := new(fake)
 	err = newTestDaemon(f).run(t.Context(), parse(t, strings.Replace(text, "127.0.0.1:0, pvd: home", l.Addr().String()+", pvd: home", 1)))
-	if err == nil || !strings.HasPrefix(err.Error(), "socks5 of pvd home: listen tcp 127.0.0.1:") || len(f.steps) > 0 {
+	if err == nil || !strings.HasPrefix(err.Error(), `socks5 of PvD "home": listen tcp 127.0.0.1:`) || len(f.steps) > 0 {
 		t.Errorf("error %v after steps %q", err, f.steps)
 	}
 }
@@ -200,43 +200,60 @@ func TestStopWhileStarting(t *testing.T) {
 // TestProxies lets the daemon run on two pipes, on whose other ends a stack of its own is
 // the network: 192.168.1.1 answers differently in each.
 func TestProxies(t *testing.T) {
-	tuntest.CheckLeaks(t)
-	f := new(fake)
-	d := newTestDaemon(f)
-	c := parse(t, text)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	if err := d.start(ctx, c); err != nil {
-		t.Fatal(errors.Join(err, d.close()))
-	}
-	served := make(chan error, 1)
-	go func() { served <- d.serve(ctx) }()
-	for name, link := range f.far {
-		greeter(t, link, map[string]string{"a": "corp", "b": "home"}[name])
-	}
+	d := running(t, text)
 	for _, p := range d.proxies {
-		dialer, err := socksclient.SOCKS5("tcp", p.address(), nil, socksclient.Direct)
-		if err != nil {
-			t.Fatal(err)
-		}
-		conn, err := dialer.Dial("tcp", "192.168.1.1:7")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got, err := io.ReadAll(conn); err != nil || string(got) != p.pvd {
-			t.Errorf("through %s's proxy: %q, %v", p.pvd, got, err)
-		}
-		if err := conn.Close(); err != nil {
-			t.Error(err)
+		if got := ask(t, p); got != p.config.PvD {
+			t.Errorf("through the proxy of %s: %s", p.config.Of(), got)
 		}
 	}
 	if got, want := d.host.Default(), d.refs["corp"]; got != want {
 		t.Errorf("the default is %v, want %v", got, want)
 	}
-	cancel()
-	if err := errors.Join(<-served, d.close()); err != nil {
+}
+
+// running returns a daemon that is at work until the test ends, on two pipes that lead to
+// greeters which say corp and home.
+func running(t *testing.T, text string) *daemon {
+	t.Helper()
+	tuntest.CheckLeaks(t)
+	f := new(fake)
+	d := newTestDaemon(f)
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	t.Cleanup(func() {
+		cancel()
+		if err := errors.Join(<-served, d.close()); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := d.start(ctx, parse(t, text)); err != nil {
+		served <- nil
+		t.Fatal(err)
+	}
+	go func() { served <- d.serve(ctx) }()
+	for name, link := range f.far {
+		greeter(t, link, map[string]string{"a": "corp", "b": "home"}[name])
+	}
+	return d
+}
+
+// ask returns what 192.168.1.1 says through a proxy, or the error.
+func ask(t *testing.T, p *proxy) string {
+	t.Helper()
+	dialer, err := socksclient.SOCKS5("tcp", p.address(), nil, socksclient.Direct)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := dialer.Dial("tcp", "192.168.1.1:7")
+	if err != nil {
+		return err.Error()
+	}
+	defer conn.Close()
+	got, err := io.ReadAll(conn)
+	if err != nil {
 		t.Error(err)
 	}
+	return string(got)
 }
 
 // greeter attaches 192.168.1.1 to a link, which says hello to whoever connects to port 7.

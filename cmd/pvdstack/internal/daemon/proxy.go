@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 
 	"github.com/pvdstack/pvdstack/cmd/pvdstack/internal/config"
@@ -14,7 +13,6 @@ import (
 // A proxy is a SOCKS5 server on a socket of the host: clients are programs of the host.
 type proxy struct {
 	config   config.Proxy
-	pvd      string // the PvD's name
 	listener net.Listener
 	server   *socks5.Server // nil before start
 }
@@ -25,19 +23,18 @@ func (d *daemon) listen(ctx context.Context, c config.Proxy) error {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", c.Listen.String())
 	if err != nil {
-		return fmt.Errorf("socks5 of pvd %s: %w", c.PvD, err)
+		return fmt.Errorf("socks5 of %s: %w", c.Of(), err)
 	}
-	d.proxies = append(d.proxies, &proxy{config: c, pvd: c.PvD, listener: l})
+	d.proxies = append(d.proxies, &proxy{config: c, listener: l})
 	return nil
 }
 
 // address returns where the proxy listens, with the port that the system picked.
 func (p *proxy) address() string { return p.listener.Addr().String() }
 
-// start makes the server, which carries requests out in network.
-func (p *proxy) start(network socks5.Network, log *slog.Logger) error {
-	s, err := socks5.New(socks5.Config{
-		Network:           network,
+// startProxy makes the server of a proxy.
+func (d *daemon) startProxy(p *proxy) error {
+	c := socks5.Config{
 		Users:             p.config.Users,
 		AllowPublic:       true, // the configuration has been checked, with its force
 		Allow:             p.config.Allow,
@@ -47,10 +44,19 @@ func (p *proxy) start(network socks5.Network, log *slog.Logger) error {
 		MaxConns:          p.config.MaxConns,
 		MaxConnsPerClient: p.config.MaxPerClient,
 		MaxHandshakes:     p.config.MaxHandshakes,
-		Logger:            log.With("pvd", p.pvd),
-	})
+	}
+	switch {
+	case p.config.App != "":
+		c.Select, c.Logger = d.forApp(p.config), d.log.With("app", p.config.App)
+	case p.config.PvD == config.SystemDefault:
+		c.Select, c.Logger = d.forDefault(p.config), d.log
+	default:
+		c.Network = d.host.In(d.refs[p.config.PvD]).WithToS(p.config.ToS)
+		c.Logger = d.log.With("pvd", p.config.PvD)
+	}
+	s, err := socks5.New(c)
 	if err != nil {
-		return fmt.Errorf("proxy %s of pvd %s: %w", p.address(), p.pvd, err)
+		return fmt.Errorf("proxy %s of %s: %w", p.address(), p.config.Of(), err)
 	}
 	p.server = s
 	return nil
