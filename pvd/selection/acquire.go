@@ -57,6 +57,9 @@ type acquisition struct {
 
 // acquire serves an acquisition.
 func (m *Manager) acquire(ctx context.Context, a acquisition) (*Lease, error) {
+	if len(m.networks) > 0 {
+		m.catchUp() // nothing is opened for want of what is there already
+	}
 	for {
 		if _, _, err := m.await(ctx); err != nil {
 			return nil, err

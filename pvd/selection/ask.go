@@ -73,6 +73,7 @@ func (m *Manager) ask(ctx context.Context, q *query, c *call) (pvd.Ref, error) {
 		return err == nil && q.fulfils(newFacts(i, nil, nil))
 	}
 	return m.asker.get(ctx, about, valid, func() (pvd.Ref, error) {
+		m.catchUp() // a person is not bothered with what is over
 		all, _, err := m.await(ctx)
 		if err != nil {
 			return pvd.Null, err

@@ -167,6 +167,9 @@ func (m *Manager) within(d time.Duration) (context.Context, context.CancelFunc) 
 func (m *Manager) attach(ctx context.Context, n *network) (pvd.Ref, error) {
 	ref, err := n.provider.Attach(ctx)
 	if err != nil {
+		if ctx.Err() != nil {
+			err = fmt.Errorf("%w: %w", context.Cause(ctx), err) // providers seldom say why their context ended
+		}
 		return pvd.Null, fmt.Errorf("selection: %s: %w", n.offer.Name, err)
 	}
 	if err := m.awaitUsable(ctx, ref); err != nil {
