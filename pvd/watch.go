@@ -243,7 +243,8 @@ func (w *watcher) tell(p *record) error {
 
 func (w *watcher) tellChange(old, now *Info) error {
 	e := Event{Kind: Changed, Ref: now.ref, Old: old, Info: now, Keys: w.difference(old, now)}
-	if !w.filter.cares(e.Keys) {
+	renamed := now.name != old.name || now.id != old.id
+	if len(e.Keys) == 0 && !renamed || !w.filter.cares(e.Keys) {
 		return nil // the loop goes on knowing what it does, for a later difference
 	}
 	w.known[now.ref] = now
@@ -252,7 +253,7 @@ func (w *watcher) tellChange(old, now *Info) error {
 	if ending {
 		e.Keys = slices.DeleteFunc(slices.Clone(e.Keys), isEnd)
 	}
-	if len(e.Keys) > 0 || now.name != old.name || now.id != old.id {
+	if len(e.Keys) > 0 || renamed {
 		if err := w.send(e); err != nil {
 			return err
 		}

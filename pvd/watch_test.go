@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -108,7 +109,7 @@ func named(name string) pvd.Config { return pvd.Config{Name: name, Links: []stri
 func TestR1_Watch(t *testing.T) {
 	bubble(t, func(t *testing.T, r *pvd.Registry) {
 		explicit := add(t, r, pvd.Config{ID: "corp.example", Links: []string{"lan"}}) // pvd#16
-		add(t, r, named("implicit"))                                                 // pvd#17
+		add(t, r, named("implicit"))                                                  // pvd#17
 		if err := r.SetDefault(explicit); err != nil {
 			t.Fatal(err)
 		}
@@ -493,22 +494,22 @@ func TestWakeCost(t *testing.T) {
 	)
 	bubble(t, func(t *testing.T, r *pvd.Registry) {
 		a, b := add(t, r, named("a")), add(t, r, named("b"))
-		told, latest := make([]int, watchers), make([]uint64, watchers)
+		told, latest := make([]atomic.Int64, watchers), make([]atomic.Uint64, watchers)
 		for i := range watchers {
 			go func() {
 				for e, err := range r.Watch(t.Context(), pvd.Filter{Kinds: []pvd.EventKind{pvd.Changed}}) {
 					if err == nil && e.Kind == pvd.Changed && e.Ref == a {
-						told[i]++
-						latest[i] = e.Info.Version()
+						told[i].Add(1)
+						latest[i].Store(e.Info.Version())
 					}
 				}
 			}()
 		}
-		one := 0
+		var one atomic.Int64
 		go func() {
 			for e := range r.Watch(t.Context(), pvd.Filter{Refs: []pvd.Ref{b}, Kinds: []pvd.EventKind{pvd.Changed}}) {
 				if e.Kind == pvd.Changed {
-					one++
+					one.Add(1)
 				}
 			}
 		}()
@@ -517,7 +518,7 @@ func TestWakeCost(t *testing.T) {
 		update(t, r, a, setMTU(1280))
 		synctest.Wait()
 		for i := range watchers {
-			if told[i] != 1 {
+			if told[i].Load() != 1 {
 				t.Fatalf("at a quiet time watcher %d is not told at once", i)
 			}
 		}
@@ -529,21 +530,23 @@ func TestWakeCost(t *testing.T) {
 			}
 			time.Sleep(time.Millisecond)
 		}
+		synctest.Wait()
 		sum := 0
-		for _, n := range told {
-			sum += n
+		for i := range told {
+			sum += int(told[i].Load())
 		}
 		if limit := int((storm+pvd.WakeBurst)/pvd.WakeCost) + 2*watchers; sum > limit || sum < limit/4 {
 			t.Errorf("%d times in %v, want at most, and not much less than, %d", sum, storm, limit)
 		}
-		if one < 20 {
-			t.Errorf("one who watches a PvD of few changes hears of %d of 20", one)
+		if one.Load() < 20 {
+			t.Errorf("one who watches a PvD of few changes hears of %d of 20", one.Load())
 		}
 		time.Sleep(time.Second)
+		synctest.Wait()
 		info, _ := r.Info(a)
 		for i := range watchers {
-			if latest[i] != info.Version() {
-				t.Fatalf("watcher %d knows version %d of %d", i, latest[i], info.Version())
+			if latest[i].Load() != info.Version() {
+				t.Fatalf("watcher %d knows version %d of %d", i, latest[i].Load(), info.Version())
 			}
 		}
 	})
