@@ -117,24 +117,26 @@ func (n *Network) zoned(ref pvd.Ref, q *query) (pvd.Ref, error) {
 	if fixed == pvd.SystemDefault {
 		fixed = n.systemDefault()
 	}
-	for _, a := range []struct {
-		*literal
-		noLink error
-	}{{&q.remote.literal, syscall.ENETUNREACH}, {&q.local.literal, syscall.EADDRNOTAVAIL}} {
-		if a.zone == "" {
-			continue
+	take := func(l *literal, noLink error) error {
+		if l.zone == "" {
+			return nil
 		}
-		stands, err := n.host.zone(n.app, *a.literal, links, a.noLink)
+		stands, err := n.host.zone(n.app, *l, links, noLink)
 		switch {
-		case err != nil:
-			return pvd.Unspecified, err
-		case stands == pvd.Unspecified:
-			continue
+		case err != nil || stands == pvd.Unspecified:
+			return err
 		case fixed != pvd.Unspecified && fixed != stands:
-			return pvd.Unspecified, fmt.Errorf("zone %q is not the PvD of the network: %w", a.zone, syscall.EINVAL)
+			return fmt.Errorf("zone %q is not the PvD of the call: %w", l.zone, syscall.EINVAL)
 		}
 		fixed, ref = stands, stands
-		a.zone = ""
+		l.zone = ""
+		return nil
+	}
+	if err := take(&q.remote.literal, syscall.ENETUNREACH); err != nil {
+		return pvd.Unspecified, err
+	}
+	if err := take(&q.local.literal, syscall.EADDRNOTAVAIL); err != nil {
+		return pvd.Unspecified, err
 	}
 	return ref, nil
 }
