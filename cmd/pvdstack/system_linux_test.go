@@ -64,6 +64,50 @@ socks5:
 	d.stop(syscall.SIGTERM)
 }
 
+// TestSystemRunFailover runs the daemon on two veth links into two networks. An app's
+// requests go where a rule sends their names, else by the default, which is the other
+// network when the carrier of the first is lost, and the first again when that is back.
+func TestSystemRunFailover(t *testing.T) {
+	host := tuntest.NewNS(t)
+	isps := make(map[string]*tuntest.NS)
+	for i, name := range []string{"corp", "home"} {
+		isp := tuntest.NewNS(t)
+		isps[name] = isp
+		tuntest.Veth(host, fmt.Sprintf("wan%d", i), isp, "eth0")
+		isp.IP("addr", "add", "192.168.1.1/24", "dev", "eth0")
+		serveText(t, isp, ":80", name)
+		serveNames(t, isp, "192.168.1.1", "--address=/isp.example/192.168.1.1")
+	}
+	d := startDaemon(t, host, `links:
+  a: {type: packet, interface: wan0}
+  b: {type: packet, interface: wan1}
+pvds:
+  corp: {links: [a], addresses: [192.168.1.2/24], routes: [{to: default, via: 192.168.1.1}], dns: {servers: [192.168.1.1]}}
+  home: {links: [b], addresses: [192.168.1.2/24], routes: [{to: default, via: 192.168.1.1}], dns: {servers: [192.168.1.1]}}
+default: [corp, home]
+rules:
+  - {to: [home.isp.example], pvd: home}
+socks5:
+  - {listen: 127.0.0.1:1080, app: browser}
+`)
+	const proxy = "socks5h://127.0.0.1:1080"
+	d.curl(proxy, "http://192.168.1.1/", "corp")
+	d.curl(proxy, "http://www.isp.example/", "corp")
+	d.curl(proxy, "http://home.isp.example/", "home")
+	d.curl(proxy, "http://www.home.isp.example/", "home")
+	isps["corp"].IP("link", "set", "eth0", "down")
+	d.await("msg=\"system default changed\"")
+	d.curl(proxy, "http://192.168.1.1/", "home")
+	d.curl(proxy, "http://www.isp.example/", "home")
+	isps["home"].IP("link", "set", "eth0", "down")
+	d.await("msg=\"system default changed\"")
+	isps["corp"].IP("link", "set", "eth0", "up")
+	d.await("msg=\"system default changed\"")
+	d.curl(proxy, "http://192.168.1.1/", "corp")
+	isps["home"].IP("link", "set", "eth0", "up")
+	d.stop(syscall.SIGTERM)
+}
+
 // TestSystemRunKilled holds that a daemon that is killed leaves nothing in the way of the
 // next one.
 func TestSystemRunKilled(t *testing.T) {
@@ -210,18 +254,25 @@ func startDaemon(t *testing.T, ns *tuntest.NS, config string, flags ...string) *
 			d.log <- s.Text()
 		}
 	}()
+	d.await("msg=ready ")
+	return d
+}
+
+// await waits until the daemon says something that it has not said before.
+func (d *daemon) await(text string) {
+	d.t.Helper()
 	timeout := time.After(patience)
 	for {
 		select {
 		case line, ok := <-d.log:
 			if !ok {
-				t.Fatalf("the daemon ended: %v", d.cmd.Wait())
+				d.t.Fatalf("the daemon ended: %v", d.cmd.Wait())
 			}
-			if strings.Contains(line, "msg=ready ") {
-				return d
+			if strings.Contains(line, text) {
+				return
 			}
 		case <-timeout:
-			t.Fatal("the daemon does not get ready")
+			d.t.Fatalf("the daemon does not say %s", text)
 		}
 	}
 }

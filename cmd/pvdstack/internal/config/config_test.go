@@ -305,6 +305,31 @@ func TestLimits(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+	t.Run("failover", func(t *testing.T) {
+		var pvds, list strings.Builder
+		for i := range selection.MaxFailover + 1 {
+			fmt.Fprintf(&pvds, "  p%d: {links: [wan], routes: [{to: 10.0.0.0/8}]}\n", i)
+			fmt.Fprintf(&list, "p%d,", i)
+		}
+		text := strings.Replace(outline, "default: corp", "default: ["+list.String()+"]", 1)
+		_, err := Parse("c.yaml", []byte(strings.Replace(text, "pvds:\n", "pvds:\n"+pvds.String(), 1)))
+		if err == nil || !strings.HasSuffix(err.Error(), ":10: default has 65 PvDs: want 64 at most") {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("rules", func(t *testing.T) {
+		_, err := Parse("c.yaml", []byte(outline+"rules: ["+strings.Repeat("{},", selection.MaxRules+1)+"]\n"))
+		if err == nil || err.Error() != "c.yaml:19:8: there are 65537 rules: want 65536 at most" {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("the policy's", func(t *testing.T) {
+		rules := strings.Repeat("{apps: ['*'], pvds: ['*'], permission: denied},", pvd.MaxPolicyRules+1)
+		_, err := Parse("c.yaml", []byte(outline+"policy: {rules: ["+rules+"]}\n"))
+		if err == nil || err.Error() != "c.yaml:19:9: policy: 1025 rules, of which there may be 1024" {
+			t.Errorf("got %v", err)
+		}
+	})
 	t.Run("at the limit", func(t *testing.T) {
 		text := outline + strings.Repeat("#", MaxSize-len(outline))
 		if _, err := Parse("c.yaml", []byte(text)); err != nil {

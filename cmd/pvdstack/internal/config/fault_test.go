@@ -150,6 +150,7 @@ func TestFaults(t *testing.T) {
 
 		// Attributes.
 		{"medium", corpAddr, corpAddr + "\n    medium: Wi-Fi", `c:8:13: medium "Wi-Fi" is no word in lower case: want one such as wired, wlan, cellular, bluetooth, vpn or virtual`},
+		{"medium, long", corpAddr, corpAddr + "\n    medium: " + strings.Repeat("x", maxTechnology+1), `c:8:13: medium "` + strings.Repeat("x", 64) + `" is no word in lower case: want one such as wired, wlan, cellular, bluetooth, vpn or virtual`},
 		{"metered", corpAddr, corpAddr + "\n    metered: yes", `c:8:14: metered is the text "yes": want true or false`},
 		{"cost", corpAddr, corpAddr + "\n    cost: 1.5", `c:8:11: cost is the number 1.5: want a whole number from 0 to 4294967295`},
 		{"metric of a PvD", corpAddr, corpAddr + "\n    metric: -1", `c:8:13: metric is -1: want a whole number from 0 to 4294967295`},
