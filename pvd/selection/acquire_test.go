@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -162,10 +163,10 @@ func TestP13_OpenedByRule(t *testing.T) {
 	inTime(t, func(t *testing.T, w *world) {
 		r := w.radio("mms gateway", pvd.Groups.With([]string{"mms"}))
 		r.edits = []edit{groups("mms")}
-		busy := false
+		var busy atomic.Bool
 		m := w.manager(Config{
 			Providers: []Provider{r},
-			InUse:     func(ref pvd.Ref) bool { return busy && ref == r.ref },
+			InUse:     func(ref pvd.Ref) bool { return busy.Load() && w.name(ref) == "mms gateway" },
 			Rules: []Rule{
 				{Apps: []string{"closed"}, Action: Choose(Require(InGroup("mms")))},
 				{Action: Choose(Require(InGroup("mms"))).Opening()},
@@ -180,10 +181,10 @@ func TestP13_OpenedByRule(t *testing.T) {
 			time.Sleep(IdleTime - time.Second)
 			w.selects(m, by("closed", pvd.Call{}), "mms gateway")
 		}
-		busy = true
+		busy.Store(true)
 		time.Sleep(10 * IdleTime)
 		r.expect(t, 1, 0)
-		busy = false
+		busy.Store(false)
 		time.Sleep(IdleTime)
 		r.expect(t, 1, 1)
 		if err := m.SetRules([]Rule{{Action: Choose(Require(IPv6)).Opening()}}); err != nil {

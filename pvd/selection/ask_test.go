@@ -141,7 +141,7 @@ func TestAnswers(t *testing.T) {
 func TestAskGivenUp(t *testing.T) {
 	inTime(t, func(t *testing.T, w *world) {
 		a := w.add("a")
-		p := &person{slow: 10 * time.Second, answer: func(Question) (pvd.Ref, error) { return a, nil }}
+		p := &person{slow: 6 * time.Second, answer: func(Question) (pvd.Ref, error) { return a, nil }}
 		m := w.manager(Config{Ask: p.ask, Rules: []Rule{{Action: Ask()}}})
 		var all sync.WaitGroup
 		for i := range 3 {

@@ -212,21 +212,17 @@ func (m *Manager) take(ev pvd.Event, seen map[pvd.Ref]bool) {
 	}
 }
 
-func (m *Manager) putLocked(i, before *pvd.Info, keys []pvd.AnyKey) bool {
-	if !m.index.put(i, before, keys) {
-		return false
+func (m *Manager) putLocked(i, before *pvd.Info, keys []pvd.AnyKey) {
+	if m.index.put(i, before, keys) {
+		m.notifyLocked()
 	}
-	m.notifyLocked()
-	return true
 }
 
-func (m *Manager) removeLocked(ref pvd.Ref) bool {
-	if !m.index.remove(ref) {
-		return false
+func (m *Manager) removeLocked(ref pvd.Ref) {
+	if m.index.remove(ref) {
+		m.lostLocked(ref)
+		m.notifyLocked()
 	}
-	m.lostLocked(ref)
-	m.notifyLocked()
-	return true
 }
 
 // notifyLocked wakes all who wait.
@@ -235,30 +231,27 @@ func (m *Manager) notifyLocked() {
 	m.changed = make(chan struct{})
 }
 
-// catchUp compares the index with the registry, which may be ahead of its events, and
-// reports whether they differed.
-func (m *Manager) catchUp() bool {
+// catchUp makes the index what the registry is, which may be ahead of its events.
+func (m *Manager) catchUp() {
 	refs := m.registry.List()
 	listed := make(map[pvd.Ref]bool, len(refs))
-	differed := false
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, ref := range refs {
 		if i, err := m.registry.Info(ref); err == nil {
 			listed[ref] = true
-			differed = m.putLocked(i, nil, nil) || differed
+			m.putLocked(i, nil, nil)
 		}
 	}
 	for ref := range m.index.by {
 		if !listed[ref] {
-			differed = m.removeLocked(ref) || differed
+			m.removeLocked(ref)
 		}
 	}
-	return differed
 }
 
-// current reports whether the facts of a PvD are those of its newest description, and
-// sees to it that they are.
+// current reports whether the facts of a PvD are those of its newest description. If not,
+// the index has those afterwards.
 func (m *Manager) current(f *facts) bool {
 	i, err := m.registry.Info(f.ref)
 	if err == nil && i.Version() == f.version {
@@ -267,9 +260,11 @@ func (m *Manager) current(f *facts) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err != nil {
-		return !m.removeLocked(f.ref)
+		m.removeLocked(f.ref)
+	} else {
+		m.putLocked(i, nil, nil)
 	}
-	return !m.putLocked(i, nil, nil)
+	return false
 }
 
 // await waits for the index to be complete, and returns it and a channel that is closed

@@ -25,22 +25,26 @@ func (m *Manager) Best(ctx context.Context, rs Requirements) (pvd.Ref, error) {
 // best asks a query, of the registry as it is.
 func (m *Manager) best(ctx context.Context, q *query, t target) (pvd.Ref, error) {
 	for {
-		all, _, err := m.await(ctx)
+		all, changed, err := m.await(ctx)
 		if err != nil {
 			return pvd.Null, err
 		}
 		f := q.best(all, t)
 		switch {
-		case f == nil && m.catchUp():
-		case f == nil:
-			return pvd.Null, q.none(all)
-		case m.current(f):
+		case f != nil && m.current(f):
 			m.used(f.ref)
 			return f.ref, nil
+		case f == nil:
+			m.catchUp()
+			select {
+			case <-changed:
+			default:
+				return pvd.Null, q.none(all)
+			}
 		}
-		// The registry was ahead of its events. It may be so again, but not without end
-		// unless it changes all the time, and ctx ends that.
-		if err := ctx.Err(); err != nil {
+		// There is something new. That can not go on without end unless the registry
+		// changes all the time, and ctx ends that.
+		if ctx.Err() != nil {
 			return pvd.Null, context.Cause(ctx)
 		}
 	}
