@@ -187,16 +187,16 @@ func describePvD(p config.PvD) string {
 }
 
 func describeAddress(a pvd.Address) string {
-	s := a.Prefix.String()
+	words := []string{a.Prefix.String()}
 	for _, flag := range []struct {
 		set  bool
 		name string
-	}{{a.Temporary, " temporary"}, {a.Deprecated, " deprecated"}, {a.Home, " home"}} {
+	}{{a.Temporary, "temporary"}, {a.Deprecated, "deprecated"}, {a.Home, "home"}} {
 		if flag.set {
-			s += flag.name
+			words = append(words, flag.name)
 		}
 	}
-	return s
+	return strings.Join(words, " ")
 }
 
 // describeElement says in a few words what an element is.
