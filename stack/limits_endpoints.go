@@ -40,6 +40,9 @@ const (
 	keepAliveInterval = 15 * time.Second
 	keepAliveCount    = 9
 
+	// defaultHopLimit is that of packets which are made whole here, gVisor's own.
+	defaultHopLimit = 64
+
 	// maxGroups is how many multicast groups one socket of the sockets API may be in, as
 	// many as on Linux. One more is ENOBUFS.
 	maxGroups = 20

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -111,7 +112,8 @@ func (h *Host) Socket(family pvd.Family, typ pvd.SocketType, proto pvd.Protocol)
 func (h *Host) openSocket(a *App, family pvd.Family, typ pvd.SocketType, proto pvd.Protocol) (*Socket, error) {
 	s, err := h.newSocket(a, family, typ, proto)
 	if err != nil {
-		return nil, opError("socket", "", nil, nil, callError("socket", err))
+		_, network, _ := socketProtocol(family, typ, proto)
+		return nil, opError("socket", cmp.Or(network, "unknown"), nil, nil, callError("socket", err))
 	}
 	return s, nil
 }

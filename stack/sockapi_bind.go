@@ -105,24 +105,28 @@ func (s *Socket) holder(a *literal) (*domain, error) {
 	case len(holders) == 0 && a.zone == "":
 		return nil, syscall.EADDRNOTAVAIL
 	}
-	// Several have it, or the zone may be the name of one.
-	q := query{call: "bind", local: target{literal: *a}}
-	d, err := s.place(context.Background(), s.fallback(), &q)
-	named := a.zone != "" && q.local.zone == ""
+	scope, named := s.fallback(), false
+	if a.zone != "" {
+		// A link was looked for already.
+		ref, err := s.host.zone(s.app, *a, func(string) bool { return false }, syscall.EADDRNOTAVAIL)
+		switch {
+		case err == nil:
+			scope, named, a.zone = ref, true, ""
+		case len(holders) == 0:
+			return nil, err
+		}
+	}
+	d, err := s.place(context.Background(), scope, &query{call: "bind"})
 	switch {
-	case errors.Is(err, syscall.ENETUNREACH) && len(holders) > 0:
-		return nil, syscall.EINVAL
+	case err != nil && !named:
+		return nil, syscall.EINVAL // several have it
 	case err != nil:
 		return nil, err
 	}
-	if _, err := d.local(q.local.at()); err != nil {
-		if len(holders) > 0 && !named {
-			err = syscall.EINVAL
-		}
-		return nil, err
+	if _, err = d.local(a.at()); err != nil && !named {
+		err = syscall.EINVAL
 	}
-	*a = q.local.literal
-	return d, nil
+	return d, err
 }
 
 // fallback returns the scope of a call that has no context and that no selector is to be

@@ -2,7 +2,6 @@ package stack
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -195,6 +194,7 @@ type datagram struct {
 	src     netip.Addr
 	link    string
 	control *pvd.Control
+	across  *domain // through which it is to go, if that is not the source's
 }
 
 func (s *Socket) sendDatagram(ctx context.Context, m *Msg) (int, error) {
@@ -261,7 +261,7 @@ func (s *Socket) sender(ctx context.Context, g *datagram) (*UDPConn, error) {
 		return nil, net.ErrClosed
 	case !g.to.addr.IsValid() && state != stateConnected:
 		return nil, syscall.EDESTADDRREQ
-	case w.one != nil && ref == pvd.Unspecified && g.to.zone == "":
+	case w.one != nil && ref == pvd.Unspecified && g.to.zone == "" && !g.src.IsValid():
 		return w.one.udp, nil
 	}
 	d, err := s.sendingIn(ctx, w, g)
@@ -273,11 +273,16 @@ func (s *Socket) sender(ctx context.Context, g *datagram) (*UDPConn, error) {
 			return nil, err
 		}
 	}
+	if a := s.stranger(g.src, d); a != nil {
+		return s.crossing(w, a, d, g)
+	}
 	switch {
 	case w.one != nil && w.one.base().d == d:
 		return w.one.udp, nil
+	case w.one != nil && w.one.udp.addr.IsValid():
+		return s.crossing(w, w.one.base().d, d, g)
 	case w.one != nil:
-		return s.visit(d, w, g)
+		return s.visit(d, w)
 	case w.all == nil:
 		return nil, net.ErrClosed
 	}
@@ -353,6 +358,9 @@ func (s *Socket) bindToSend(d *domain) (whereabouts, error) {
 
 // sendFrom sends a datagram by one of the socket's endpoints.
 func (s *Socket) sendFrom(ctx context.Context, c *UDPConn, g *datagram) error {
+	if g.across != nil {
+		return callError("sendto", s.sendAcross(ctx, c, g))
+	}
 	raw := c.visits || g.src.IsValid() || g.link != "" || g.control.ToS != nil || g.control.HopLimit != nil
 	to := netip.AddrPort{}
 	var p path
@@ -414,11 +422,6 @@ func (s *Socket) route(ctx context.Context, c *UDPConn, g *datagram) (path, erro
 		p, err := c.pathNow(dst)
 		return p, s.noFamily(c.d, src, dst, err)
 	})
-	if errors.Is(err, syscall.EADDRNOTAVAIL) && g.src.IsValid() && len(s.holders(g.src)) > 0 {
-		if _, own := c.d.local(g.src); own != nil {
-			return path{}, syscall.EACCES // a source of another PvD
-		}
-	}
 	if err == nil && !p.src.IsValid() {
 		p.src = dst.WithZone("") // between the PvD and itself
 	}

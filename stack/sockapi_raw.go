@@ -28,17 +28,14 @@ func (v *visit) close() {
 	v.udp.d.stk.ReleasePort(v.port)
 }
 
-// visit returns what sends a datagram in a PvD that the socket is not in, or the error that
-// it may not: the socket has a source already.
-func (s *Socket) visit(d *domain, w whereabouts, g *datagram) (*UDPConn, error) {
+// visit returns what sends a datagram in a PvD that the socket, which has no source yet, is
+// not in.
+func (s *Socket) visit(d *domain, w whereabouts) (*UDPConn, error) {
 	s.op.Lock()
 	defer s.op.Unlock()
-	now, state := s.whereIs()
+	now, _ := s.whereIs()
 	if now.one != w.one {
-		return nil, syscall.EAGAIN // the socket has changed in the meantime
-	}
-	if state == stateConnected || s.source().IsValid() {
-		return nil, syscall.EACCES
+		return nil, syscall.EISCONN // the socket has got an address in the meantime
 	}
 	if err := s.app.permit(d); err != nil {
 		return nil, err
