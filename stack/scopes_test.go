@@ -471,3 +471,23 @@ func TestR19_R20_R21_Defaults(t *testing.T) {
 		}
 	}
 }
+
+// TestX3_LoopbackOfEachPvD holds why there is no loopback PvD: 127.0.0.1 and the addresses
+// that PvDs have in common are each PvD's own, and one that is by itself has them too.
+func TestX3_LoopbackOfEachPvD(t *testing.T) {
+	w := newWorld(t, 2, false)
+	pipe(t, "apart", w.host, nil)
+	apart := add(t, w.host, pvd.Config{Links: []string{"apart"}})
+	for _, address := range []string{"127.0.0.1:7000", "[::1]:7000", "192.168.1.2:7001"} {
+		mustListen(t, w.own[0], "tcp", address)
+		if ref, err := dialled(t, w.own[0], address); err != nil || ref != w.ref(0) {
+			t.Errorf("%s: in %v, %v", address, ref, err)
+		}
+		wantOpError(t, dialErr(t.Context(), w.own[1], "tcp", address), syscall.ECONNREFUSED)
+	}
+	mustListen(t, apart, "tcp", "127.0.0.1:7000")
+	if ref, err := dialled(t, apart, "127.0.0.1:7000"); err != nil || ref != apart.PvD() {
+		t.Errorf("by itself: in %v, %v", ref, err)
+	}
+	wantOpError(t, dialErr(t.Context(), apart, "tcp", "192.168.1.2:7001"), syscall.EADDRNOTAVAIL)
+}
