@@ -37,14 +37,15 @@ func (b *bound[T]) String() string {
 }
 
 func (b *bound[T]) test(*Policy) func(*facts) bool {
+	read := reader(b.key)
 	if b.least {
 		return func(f *facts) bool {
-			v, ok := value(f, b.key)
+			v, ok := read(f)
 			return ok && v >= b.v
 		}
 	}
 	return func(f *facts) bool {
-		v, ok := value(f, b.key)
+		v, ok := read(f)
 		return ok && v <= b.v
 	}
 }
@@ -73,13 +74,4 @@ func (b *bound[T]) excludes(other Property) bool {
 		least, most = o, b
 	}
 	return least.v > most.v
-}
-
-// value returns an element of a PvD, or of one that a provider would attach.
-func value[T any](f *facts, k pvd.Key[T]) (T, bool) {
-	if f.info != nil {
-		return k.Get(f.info)
-	}
-	v, ok := f.offered[k.Any()].(T)
-	return v, ok
 }

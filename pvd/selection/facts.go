@@ -22,9 +22,36 @@ type facts struct {
 	kind       pvd.Technology // what the technology is a kind of
 	metric     uint32
 	groups     []string
+	common     [len(common)]any // elements, nil where there is none
 	traits     traits
 	leaving    bool
 	reach      *reach
+}
+
+// common are the keys of the elements that selections are often about. Looking for
+// elements takes time, where there are many PvDs.
+var common = [...]pvd.AnyKey{pvd.Speed.Any(), pvd.Cost.Any(), pvd.Latency.Any()}
+
+// reader returns a function that reads an element of a PvD, or of one that a provider
+// would attach.
+func reader[T any](k pvd.Key[T]) func(*facts) (T, bool) {
+	for i, c := range common {
+		if c == k.Any() {
+			return func(f *facts) (T, bool) {
+				v, ok := f.common[i].(T)
+				return v, ok
+			}
+		}
+	}
+	return func(f *facts) (T, bool) { return value(f, k) }
+}
+
+func value[T any](f *facts, k pvd.Key[T]) (T, bool) {
+	if f.info != nil {
+		return k.Get(f.info)
+	}
+	v, ok := f.offered[k.Any()].(T)
+	return v, ok
 }
 
 // newFacts reads a description. old, if not nil, are the facts of the PvD before, since
@@ -52,6 +79,13 @@ func (f *facts) describe() {
 	f.kind = kinds[f.technology]
 	f.metric, _ = value(f, pvd.Metric)
 	f.groups, _ = value(f, pvd.Groups)
+	for i, k := range common {
+		if f.info != nil {
+			f.common[i], _ = k.Get(f.info)
+		} else {
+			f.common[i] = f.offered[k]
+		}
+	}
 	metered, _ := value(f, pvd.Metered)
 	f.traits.set(Metered, metered)
 	portal, _ := value(f, pvd.CaptivePortal)
@@ -129,8 +163,8 @@ func (r *reach) traits(t *traits) {
 // reaches reports whether a route, or an on-link prefix, leads to an address.
 func (r *reach) reaches(a netip.Addr) bool {
 	f := familyOf(a)
-	if !r.usable[f] {
-		return false
+	if !r.usable[f] || r.everywhere[f] {
+		return r.usable[f]
 	}
 	for _, bits := range r.lengths[f] {
 		p, err := a.Prefix(bits)

@@ -81,7 +81,7 @@ var (
 // with.
 func Lowest[T cmp.Ordered](k pvd.Key[T]) Criterion {
 	return Criterion{"lowest " + k.String(), func(*Policy) func(a, b *facts) int {
-		return func(a, b *facts) int { return compareValues(a, b, k, 1) }
+		return compareBy(k, 1)
 	}}
 }
 
@@ -89,22 +89,25 @@ func Lowest[T cmp.Ordered](k pvd.Key[T]) Criterion {
 // with.
 func Highest[T cmp.Ordered](k pvd.Key[T]) Criterion {
 	return Criterion{"highest " + k.String(), func(*Policy) func(a, b *facts) int {
-		return func(a, b *facts) int { return compareValues(a, b, k, -1) }
+		return compareBy(k, -1)
 	}}
 }
 
-func compareValues[T cmp.Ordered](a, b *facts, k pvd.Key[T], sign int) int {
-	va, okA := value(a, k)
-	vb, okB := value(b, k)
-	switch {
-	case okA && okB:
-		return sign * cmp.Compare(va, vb)
-	case okA:
-		return -1
-	case okB:
-		return 1
+func compareBy[T cmp.Ordered](k pvd.Key[T], sign int) func(a, b *facts) int {
+	read := reader(k)
+	return func(a, b *facts) int {
+		va, okA := read(a)
+		vb, okB := read(b)
+		switch {
+		case okA && okB:
+			return sign * cmp.Compare(va, vb)
+		case okA:
+			return -1
+		case okB:
+			return 1
+		}
+		return 0
 	}
-	return 0
 }
 
 // ordering makes the policy ready for use.
