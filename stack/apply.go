@@ -119,14 +119,14 @@ func (d *domain) become(w *wanted) error {
 	}
 	for _, p := range w.ports {
 		// Until what goes has ended, its resets have to leave.
-		d.setEgress(p, append(slices.Clone(w.addrs), leaving...), next.fib, old.fib)
+		d.setEgress(p, append(slices.Clone(w.addrs), leaving...), next, old.fib)
 	}
 	if err := d.addAddresses(arriving); err != nil {
 		for _, p := range opened {
 			d.closePort(p)
 		}
 		for _, p := range *d.nics.Load() {
-			d.setEgress(p, old.addrs, old.fib, nil)
+			d.setEgress(p, old.addrs, old, nil)
 		}
 		return err
 	}
@@ -156,7 +156,7 @@ func (d *domain) become(w *wanted) error {
 	for _, p := range w.ports {
 		p.limitMTU(w.mtu)
 		d.setNeighbors(p, w, old)
-		d.setEgress(p, w.addrs, next.fib, nil)
+		d.setEgress(p, w.addrs, next, nil)
 	}
 	d.setRoutes(w)
 	d.refreshPlan() // what needs no detection can be used at once

@@ -19,6 +19,8 @@ import (
 type verdict struct {
 	why   reason
 	to    *port   // who gets the frame, when that is one
+	into  *port   // the port of the same PvD that it is delivered to instead, where that is a weak host
+	asked *port   // a weak host's port that has to answer for an address of another one's
 	group []*port // who gets a copy each, otherwise
 	proto tcpip.NetworkProtocolNumber
 	cast  tcpip.PacketType
@@ -113,6 +115,9 @@ func (t *linkTable) classifyARP(head []byte, v verdict, s station) verdict {
 		concerned = t.owners[target].and(t.owners[sender])
 	}
 	v.group = concerned.hearing(t, s.src)
+	if a.Op() == header.ARPRequest {
+		v.asked = t.asked(v.group, target)
+	}
 	return v.done(concerned, dropNotOwned)
 }
 
@@ -187,6 +192,9 @@ func (t *linkTable) classifyUnicast(h []byte, v verdict, s station, src, dst net
 		return verdict{why: dropMartian} // our own address, from elsewhere
 	}
 	v.why = delivered
+	if t.elsewhere != nil {
+		return t.classifyElsewhere(v, h, src, dst)
+	}
 	return v
 }
 
@@ -213,6 +221,9 @@ func (t *linkTable) classifyGroup(h []byte, v verdict, s station, src, dst netip
 	if s.ethernet {
 		v.group = concerned.hearing(t, s.src)
 	}
+	if t.elsewhere != nil && s.ethernet && isNS(h) {
+		v.asked = t.asked(v.group, nsTarget(h))
+	}
 	return v.done(concerned, dropNotJoined)
 }
 
@@ -227,7 +238,8 @@ func (t *linkTable) concerns(p *port, h []byte, src, dst netip.Addr) bool {
 	case dst.Is4():
 		return p.has4() && (dst == limitedBroadcast || t.broadcasts[dst].has(p) || dst == allSystems4 || p.joined(dst))
 	case isNS(h):
-		return p.owns(addr6(h[header.IPv6MinimumSize+8:]))
+		target := nsTarget(h)
+		return p.owns(target) || t.elsewhere[portAddr{p, target}] != nil
 	case dst == allNodes6:
 		return p.has6()
 	}
@@ -245,6 +257,8 @@ func isND(h []byte) bool {
 	return len(h) >= header.IPv6MinimumSize+24 && h[0]>>4 == 6 && h[6] == uint8(header.ICMPv6ProtocolNumber) &&
 		(h[header.IPv6MinimumSize] == uint8(header.ICMPv6NeighborSolicit) || h[header.IPv6MinimumSize] == uint8(header.ICMPv6NeighborAdvert))
 }
+
+func nsTarget(h []byte) netip.Addr { return addr6(h[header.IPv6MinimumSize+8:]) }
 
 func isNS(h []byte) bool {
 	return isND(h) && h[header.IPv6MinimumSize] == uint8(header.ICMPv6NeighborSolicit)

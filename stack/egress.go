@@ -57,6 +57,9 @@ func (p *port) write(pkt *gstack.PacketBuffer) tcpip.Error {
 // forward sends a packet that may leave to where it has to go, or queues it until its
 // next hop is known.
 func (p *port) forward(pkt *gstack.PacketBuffer, f facts) tcpip.Error {
+	if f.weak {
+		return p.forwardWeak(pkt, f)
+	}
 	if p.mac == nil {
 		return p.send(pkt, "", f.urgent)
 	}
@@ -79,6 +82,7 @@ func (p *port) forward(pkt *gstack.PacketBuffer, f facts) tcpip.Error {
 type facts struct {
 	src, dst netip.Addr
 	urgent   bool // made by the link's reader, which must not wait
+	weak     bool // of a weak host, whose routes over other links count too
 }
 
 // inspect judges a packet by the rules for leaving: the source is the PvD's on this link,
@@ -87,7 +91,7 @@ type facts struct {
 func (p *port) inspect(pkt *gstack.PacketBuffer) (facts, reason) {
 	h := pkt.NetworkHeader().Slice()
 	e := p.egress.Load()
-	var f facts
+	f := facts{weak: e.weak}
 	// Whether the protocol allows an unspecified source, and an unspecified destination.
 	anonymous, aimless := false, false
 	switch pkt.NetworkProtocolNumber {
@@ -122,7 +126,7 @@ func (p *port) inspect(pkt *gstack.PacketBuffer) (facts, reason) {
 	if neverLeaves(f.dst) && !(aimless && f.dst.IsUnspecified()) {
 		return f, dropBadDest
 	}
-	if p.mac == nil && !f.dst.IsMulticast() {
+	if p.mac == nil && !f.dst.IsMulticast() && !f.weak {
 		return f, p.inspectRoute(e, f)
 	}
 	return f, sent

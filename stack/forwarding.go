@@ -30,8 +30,10 @@ func (d *domain) setNeighbors(p *port, w *wanted, old *plan) {
 	}
 }
 
-func (d *domain) setEgress(p *port, addrs []pvd.AddressInfo, f, was *fib) {
-	e := &egress{own: make(map[netip.Addr]struct{}, len(addrs)), fib: f, was: was}
+// setEgress makes a port judge by a plan, with addrs as the PvD's addresses. Was is the
+// table that still counts where the plan's has nothing.
+func (d *domain) setEgress(p *port, addrs []pvd.AddressInfo, by *plan, was *fib) {
+	e := &egress{own: make(map[netip.Addr]struct{}, len(addrs)), fib: by.fib, was: was, weak: by.weak}
 	for _, a := range addrs {
 		if a.Link == p.link.name {
 			addr := a.Prefix.Addr()

@@ -129,17 +129,27 @@ func (r *receiver) receive(n int) {
 		r.link.meetStranger()
 	case delivered:
 		r.record(v.to, n)
+		if v.asked != nil {
+			v.asked.answer(head, v)
+		}
+		p := v.to
+		if v.into != nil {
+			p = v.into
+		}
 		if isUnreachable6(head[v.ip:], v.proto) {
-			v.to.unreachable6(r.copied(n, v))
+			p.unreachable6(r.copied(n, v))
 			return
 		}
 		if isTooBig6(head[v.ip:], v.proto) {
 			told := r.copied(n, v)
-			v.to.narrowPath(told)
+			p.narrowPath(told)
 			told.DecRef()
 		}
-		v.to.deliver(v.proto, r.packet(n, v), trusted)
+		p.deliver(v.proto, r.packet(n, v), trusted)
 	case deliveredCopies:
+		if v.asked != nil {
+			v.asked.answer(head, v)
+		}
 		for _, p := range v.group {
 			r.record(p, n)
 			p.deliver(v.proto, r.copied(n, v), trusted)

@@ -114,6 +114,9 @@ func (h *Host) linkChanged(l *hostLink) {
 	defer h.mu.RUnlock()
 	for _, d := range h.domains {
 		for _, p := range *d.nics.Load() {
+			if p.egress.Load().weak {
+				p.followMTU() // which is that of all its links
+			}
 			if p.link == l {
 				p.followMTU()
 				if l.up.Load() {

@@ -39,6 +39,10 @@ type port struct {
 	closed    chan struct{} // closed with the port; wakes those who wait for the link
 	closeOnce sync.Once
 
+	// delivering is held while a weak host's port delivers: the readers of several links
+	// do, and trusted is about one packet.
+	delivering sync.Mutex
+
 	hops  hopTable
 	paths pathTable
 	stats counters
@@ -52,6 +56,7 @@ type egress struct {
 	has4, has6 bool                    // whether there are any of the family
 	fib        *fib
 	was        *fib // while the PvD changes: for what is on its way out; else nil
+	weak       bool // the PvD is a weak host
 }
 
 func newPort(d *domain, l *hostLink, nic tcpip.NICID, mac net.HardwareAddr) *port {
@@ -85,6 +90,9 @@ func (p *port) followMTU() {
 
 func (p *port) setMTULocked() {
 	mtu := p.link.link.MTU()
+	for _, o := range p.outlets() {
+		mtu = min(mtu, o.link.link.MTU())
+	}
 	if p.mtuLimit != 0 {
 		mtu = min(mtu, p.mtuLimit)
 	}
@@ -101,9 +109,13 @@ func (p *port) close() {
 	})
 }
 
-// deliver gives a received packet to the PvD's stack. Only the link's reader calls it.
-// It takes over pkt.
+// deliver gives a received packet to the PvD's stack. Only the link's reader calls it,
+// and those of a weak host's other links. It takes over pkt.
 func (p *port) deliver(proto tcpip.NetworkProtocolNumber, pkt *gstack.PacketBuffer, trusted bool) {
+	if p.egress.Load().weak {
+		p.delivering.Lock()
+		defer p.delivering.Unlock()
+	}
 	if d := p.dispatcher.Load(); d != nil {
 		p.trusted.Store(trusted)
 		(*d).DeliverNetworkPacket(proto, pkt)
@@ -154,11 +166,20 @@ func (p *port) Capabilities() gstack.LinkEndpointCapabilities {
 // SupportedGSO and GSOMaxSize make the port a gstack.GSOEndpoint: on a link that takes
 // large segments whole, TCP makes them as large as an IP packet can be.
 func (p *port) SupportedGSO() gstack.SupportedGSO {
-	const both = tun.OffloadTCP4 | tun.OffloadTCP6
-	if p.link.link.Offload()&both == both {
-		return gstack.HostGSOSupported
+	if !p.takesLarge() {
+		return gstack.GSONotSupported
 	}
-	return gstack.GSONotSupported
+	for _, o := range p.outlets() {
+		if !o.takesLarge() {
+			return gstack.GSONotSupported
+		}
+	}
+	return gstack.HostGSOSupported
+}
+
+func (p *port) takesLarge() bool {
+	const both = tun.OffloadTCP4 | tun.OffloadTCP6
+	return p.link.link.Offload()&both == both
 }
 
 func (p *port) GSOMaxSize() uint32 { return gsoMaxSize }

@@ -23,6 +23,10 @@ type linkTable struct {
 	owners     map[netip.Addr]ports
 	broadcasts map[netip.Addr]ports // directed broadcast addresses
 
+	// elsewhere has the ports that addresses of weak hosts are on, of those that are on
+	// another link. Their owners here are the PvD's ports on this link.
+	elsewhere map[portAddr]*port
+
 	// Ports that have an address in common are rivals, and have to be told apart: the
 	// station that has answered for a router which one of them has, and no rival, is that
 	// one's.
@@ -169,6 +173,16 @@ func (t *linkTable) add(pp *portPlan) {
 			t.broadcasts[b] = append(t.broadcasts[b], p)
 		}
 	}
+	for a, on := range pp.elsewhere {
+		if slices.Contains(t.owners[a], p) {
+			continue // it is here too
+		}
+		t.owners[a] = append(t.owners[a], p)
+		if t.elsewhere == nil {
+			t.elsewhere = make(map[portAddr]*port)
+		}
+		t.elsewhere[portAddr{p, a}] = on
+	}
 	for _, r := range pp.routers {
 		t.routers[r] = append(t.routers[r], p)
 	}
@@ -254,10 +268,17 @@ func directedBroadcast(p netip.Prefix) (netip.Addr, bool) {
 
 // A portPlan is what a link's table has to know of one of its ports.
 type portPlan struct {
-	port     *port
-	addrs    []netip.Prefix
-	routers  []netip.Addr
-	stations []mac // neighbours that the configuration gives
+	port      *port
+	addrs     []netip.Prefix
+	elsewhere map[netip.Addr]*port // a weak host's addresses on other links, and the ports they are on
+	routers   []netip.Addr
+	stations  []mac // neighbours that the configuration gives
+}
+
+// A portAddr is an address as one port has to do with it.
+type portAddr struct {
+	port *port
+	addr netip.Addr
 }
 
 // The methods below are what the demultiplexer asks of a port.

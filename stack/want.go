@@ -3,6 +3,7 @@ package stack
 import (
 	"fmt"
 	"hash/maphash"
+	"net/netip"
 	"slices"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -65,6 +66,20 @@ func (d *domain) want(info *pvd.Info, chosen func(link string) bool) (*wanted, e
 			return nil, fmt.Errorf("stack: PvD %s: %w", w.name, err)
 		}
 	}
+	for _, name := range w.links {
+		p := w.ports[name]
+		if p == nil {
+			continue
+		}
+		l, pp := p.link, w.plans[p.link]
+		err := w.lend(l, pp)
+		if err == nil {
+			w.tables[l], err = l.tableWith(pp, nil)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("stack: PvD %s: %w", w.name, err)
+		}
+	}
 	return w, nil
 }
 
@@ -84,7 +99,8 @@ func (w *wanted) choices(info *pvd.Info, d *domain) error {
 	return nil
 }
 
-// wantPort works out one port: the existing one or a new one, and the link's table with it.
+// wantPort works out one port: the existing one or a new one, and what the link's table has
+// to know of it.
 func (d *domain) wantPort(w *wanted, l *hostLink, nic *tcpip.NICID) error {
 	p := d.ports[l.name]
 	if p == nil {
@@ -101,10 +117,8 @@ func (d *domain) wantPort(w *wanted, l *hostLink, nic *tcpip.NICID) error {
 		if a.Link != l.name {
 			continue
 		}
-		if c, ok := l.link.(tun.AddressChecker); ok && !p.owns(a.Prefix.Addr()) {
-			if err := c.CheckAddr(a.Prefix.Addr()); err != nil {
-				return fmt.Errorf("address %v on link %q: %w", a.Prefix.Addr(), l.name, err)
-			}
+		if err := pp.check(a.Prefix.Addr()); err != nil {
+			return err
 		}
 		pp.addrs = append(pp.addrs, a.Prefix)
 	}
@@ -121,11 +135,42 @@ func (d *domain) wantPort(w *wanted, l *hostLink, nic *tcpip.NICID) error {
 			pp.stations = append(pp.stations, mac(n.MAC))
 		}
 	}
-	t, err := l.tableWith(pp, nil)
-	if err != nil {
-		return err
+	w.plans[l] = pp
+	return nil
+}
+
+// check asks the link whether it could carry an address that it does not have yet.
+func (pp *portPlan) check(a netip.Addr) error {
+	l := pp.port.link
+	c, ok := l.link.(tun.AddressChecker)
+	if !ok || pp.port.owns(a) {
+		return nil
 	}
-	w.plans[l], w.tables[l] = pp, t
+	if err := c.CheckAddr(a); err != nil {
+		return fmt.Errorf("address %v on link %q: %w", a, l.name, err)
+	}
+	return nil
+}
+
+// lend gives a weak host's port on a link the addresses that are on other links, but for
+// those that mean something else on each link.
+func (w *wanted) lend(l *hostLink, pp *portPlan) error {
+	if !w.weak {
+		return nil
+	}
+	for _, a := range w.addrs {
+		on, addr := w.ports[a.Link], a.Prefix.Addr()
+		if on == nil || on.link == l || addr.IsLinkLocalUnicast() {
+			continue
+		}
+		if err := pp.check(addr); err != nil {
+			return err
+		}
+		if pp.elsewhere == nil {
+			pp.elsewhere = make(map[netip.Addr]*port)
+		}
+		pp.elsewhere[addr] = on
+	}
 	return nil
 }
 
