@@ -491,3 +491,37 @@ func TestX3_LoopbackOfEachPvD(t *testing.T) {
 	}
 	wantOpError(t, dialErr(t.Context(), apart, "tcp", "192.168.1.2:7001"), syscall.EADDRNOTAVAIL)
 }
+
+// TestS8_S10_S19_S27_Errors holds which error a call gets for what it asks of a PvD, by
+// whichever scope it came there.
+func TestS8_S10_S19_S27_Errors(t *testing.T) {
+	h, peer := newHost(t), newHost(t)
+	pipe(t, "wire", h, peer)
+	add(t, peer, config("wire", "10.0.0.1/24", "fd00::1/64"))
+	four, six := add(t, h, config("wire", "10.0.0.2/24")), add(t, h, config("wire", "fd00::2/64"))
+	app := h.App("browser")
+	for _, tt := range []struct {
+		what          string
+		ref           pvd.Ref
+		local, remote string
+		want          error
+	}{
+		{"unknown", 12345, "", "10.0.0.1:80", pvd.ErrNoPvD},
+		{"family", four.PvD(), "", "[fd00::1]:80", syscall.EADDRNOTAVAIL},
+		{"family", six.PvD(), "", "10.0.0.1:80", syscall.EADDRNOTAVAIL},
+		{"another PvD's address", four.PvD(), "10.0.0.1:0", "10.0.0.1:80", syscall.EADDRNOTAVAIL},
+		{"another PvD's address", six.PvD(), "10.0.0.2:0", "10.0.0.1:80", syscall.EADDRNOTAVAIL},
+		{"another PvD's address", four.PvD(), "[fd00::2]:0", "[fd00::1]:80", syscall.EADDRNOTAVAIL},
+	} {
+		with := pvd.NewContext(t.Context(), tt.ref)
+		for _, network := range []string{"tcp", "udp"} {
+			_, err := app.In(tt.ref).DialFrom(t.Context(), network, tt.local, tt.remote)
+			wantOpError(t, err, tt.want)
+			_, err = app.DialFrom(with, network, tt.local, tt.remote)
+			wantOpError(t, err, tt.want)
+			if tt.local != "" {
+				wantOpError(t, listenErr(with, app, network, tt.local), tt.want)
+			}
+		}
+	}
+}
