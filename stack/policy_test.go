@@ -24,9 +24,9 @@ func setPolicy(t *testing.T, h *stack.Host, p *pvd.Policy) {
 	}
 }
 
-// a ruleFor is a policy of one rule.
-func ruleFor(app, name string, what pvd.Permission) *pvd.Policy {
-	return &pvd.Policy{Rules: []pvd.PolicyRule{{Apps: []string{app}, PvDs: []string{name}, What: what}}}
+// gameMay returns a policy of one rule.
+func gameMay(name string, what pvd.Permission) *pvd.Policy {
+	return &pvd.Policy{Rules: []pvd.PolicyRule{{Apps: []string{"game"}, PvDs: []string{name}, What: what}}}
 }
 
 // TestR23_X6_S37_Forbidden has every operation of an App fail in a PvD that policy denies it
@@ -40,7 +40,7 @@ func TestR23_X6_S37_Forbidden(t *testing.T) {
 			if err := game.SetDefault(w.ref(0)); err != nil {
 				t.Fatal(err)
 			}
-			setPolicy(t, w.host, ruleFor("game", name, what))
+			setPolicy(t, w.host, gameMay(name, what))
 			plain := t.Context()
 			everyOperation(t, w, "App", plain, game, want)
 			everyOperation(t, w, "context", pvd.NewContext(plain, w.ref(0)), game, want)
@@ -108,10 +108,10 @@ func TestR23_Seen(t *testing.T) {
 		}
 	}
 	seen(true)
-	setPolicy(t, w.host, ruleFor("game", "net0", pvd.Denied))
+	setPolicy(t, w.host, gameMay("net0", pvd.Denied))
 	seen(true)
 	everyOperation(t, w, "a denied default", t.Context(), a, syscall.EACCES)
-	setPolicy(t, w.host, ruleFor("game", "net0", pvd.Hidden))
+	setPolicy(t, w.host, gameMay("net0", pvd.Hidden))
 	seen(false)
 	// There is no default for it: that is the null PvD of section 3.3 of the draft.
 	everyOperation(t, w, "a hidden default", t.Context(), a, syscall.ENETUNREACH)
@@ -128,7 +128,7 @@ func TestR23_Seen(t *testing.T) {
 	twin := config("wire1", "10.7.0.1/24")
 	twin.Name = "net0"
 	ref := add(t, w.host, twin).PvD()
-	setPolicy(t, w.host, ruleFor("game", "net0.example", pvd.Hidden))
+	setPolicy(t, w.host, gameMay("net0.example", pvd.Hidden))
 	if got, err := a.Find("net0"); err != nil || got != ref {
 		t.Errorf("%v, %v", got, err)
 	}
@@ -149,7 +149,7 @@ func sameError[T any](t *testing.T, a, b T, f func(T) error) {
 // TestR23_Watch has an App watch while policy and PvDs change.
 func TestR23_Watch(t *testing.T) {
 	w := newWorld(t, 2, false)
-	setPolicy(t, w.host, ruleFor("game", "net0", pvd.Hidden))
+	setPolicy(t, w.host, gameMay("net0", pvd.Hidden))
 	if err := w.host.SetDefault(w.ref(0)); err != nil {
 		t.Fatal(err)
 	}
@@ -233,7 +233,7 @@ func TestX6_OpenStays(t *testing.T) {
 		_, from[i] = datagram(t, packets)
 	}
 
-	setPolicy(t, w.host, ruleFor("game", "net0", pvd.Denied))
+	setPolicy(t, w.host, gameMay("net0", pvd.Denied))
 	if _, err := client.Write([]byte("x")); err != nil {
 		t.Error(err)
 	}
@@ -257,7 +257,7 @@ func TestX6_OpenStays(t *testing.T) {
 	if _, err := packets.WriteTo([]byte("x"), from[1]); err != nil {
 		t.Error(err)
 	}
-	setPolicy(t, w.host, ruleFor("game", "net0", pvd.Hidden))
+	setPolicy(t, w.host, gameMay("net0", pvd.Hidden))
 	_, err = packets.WriteTo([]byte("x"), from[0])
 	wantOpError(t, err, pvd.ErrNoPvD)
 
@@ -267,7 +267,7 @@ func TestX6_OpenStays(t *testing.T) {
 	if c, err := all.Accept(); err != nil || mustOf(t, c) != w.ref(0) {
 		t.Error(err)
 	}
-	setPolicy(t, w.host, ruleFor("game", "secret", pvd.Hidden))
+	setPolicy(t, w.host, gameMay("secret", pvd.Hidden))
 	for _, tt := range []struct {
 		name string
 		want error

@@ -86,15 +86,16 @@ func (n *Network) use(ref pvd.Ref, call string) (*domain, error) {
 		return nil, callError(call, syscall.ENETUNREACH)
 	case pvd.All:
 		return nil, callError(call, syscall.EINVAL) // for listening only
+	default:
+		d, err := n.host.domain(ref)
+		if err == nil {
+			err = n.app.permit(d)
+		}
+		if err != nil {
+			return nil, callError(call, err)
+		}
+		return d, nil
 	}
-	d, err := n.host.domain(ref)
-	if err != nil {
-		return nil, err
-	}
-	if err := n.app.permit(d); err != nil {
-		return nil, callError(call, err)
-	}
-	return d, nil
 }
 
 // systemDefault returns the system default as the application sees it.

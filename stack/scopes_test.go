@@ -173,8 +173,8 @@ func dialled(t *testing.T, d pvd.Dialer, address string) (pvd.Ref, error) {
 func TestR3_EveryOperation(t *testing.T) {
 	begins := []string{"Connect", "Dial", "Listen", "Lookup", "Open", "Ping", "Resolve", "Send", "Socket"}
 	for _, v := range []any{(*stack.Network)(nil), (*stack.App)(nil), (*stack.Host)(nil)} {
-		for i := range reflect.TypeOf(v).NumMethod() {
-			name := reflect.TypeOf(v).Method(i).Name
+		for method := range reflect.TypeOf(v).Methods() {
+			name := method.Name
 			_, known := operations[name]
 			if !known && slices.ContainsFunc(begins, func(s string) bool { return strings.HasPrefix(name, s) }) {
 				t.Errorf("%T.%s is not tested", v, name)
