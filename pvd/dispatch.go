@@ -93,9 +93,11 @@ func (d *dispatcher) tell() {
 	}
 }
 
-// run is the dispatcher. It ends when the writer has.
+// run is the dispatcher. It ends when the writer has, and has everybody woken then: who
+// begins to watch after this finds the registry closed.
 func (d *dispatcher) run() {
 	defer close(d.done)
+	defer d.wakeAll()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -183,6 +185,16 @@ func (d *dispatcher) wake() (spent time.Duration) {
 		}
 	}
 	return spent
+}
+
+func (d *dispatcher) wakeAll() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, ws := range d.watching {
+		for w := range ws {
+			w.poke()
+		}
+	}
 }
 
 // spend returns how long to rest after something has been spent.

@@ -52,10 +52,10 @@ const (
 // whatever happens.
 const (
 	// wakeCost is what waking a watcher counts as.
-	wakeCost = 20 * time.Microsecond
+	wakeCost = 40 * time.Microsecond
 
 	// eventCost is what each PvD that it may have to look at counts as.
-	eventCost = 2 * time.Microsecond
+	eventCost = 4 * time.Microsecond
 
 	// wakeBurst is how much may be spent at once after a quiet time.
 	wakeBurst = 200 * time.Millisecond

@@ -109,6 +109,16 @@ func (r *Registry) Close() {
 	<-r.watchers.done
 }
 
+// isClosed reports whether the writer has ended.
+func (r *Registry) isClosed() bool {
+	select {
+	case <-r.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // do has the writer run f. The context can only prevent it from beginning: what has
 // begun is waited for, so that nothing is half-applied.
 func (r *Registry) do(ctx context.Context, f func() error) error {

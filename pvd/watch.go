@@ -109,16 +109,18 @@ func (w *watcher) snapshot() error {
 	return w.send(Event{Kind: Synced})
 }
 
-// follow tells of changes.
+// follow tells of changes. It waits on nothing but its own channel: with many watchers,
+// getting in and out of the queue of a channel that all of them share is most of the work.
 func (w *watcher) follow() error {
-	for {
-		var end error
-		select {
-		case <-w.wake:
-		case <-w.ctx.Done():
+	stop := context.AfterFunc(w.ctx, w.poke)
+	defer stop()
+	for closed := false; !closed; {
+		if closed = w.registry.isClosed(); !closed {
+			<-w.wake
+			closed = w.registry.isClosed()
+		}
+		if w.ctx.Err() != nil {
 			return context.Cause(w.ctx)
-		case <-w.registry.done:
-			end = ErrClosed
 		}
 		if !w.look() {
 			return ErrLagged
@@ -126,10 +128,8 @@ func (w *watcher) follow() error {
 		if err := w.tellAll(); err != nil {
 			return err
 		}
-		if end != nil {
-			return end
-		}
 	}
+	return ErrClosed
 }
 
 // lookAtAll finds all PvDs that there are, in the order of attachment where all are asked for.
