@@ -26,6 +26,7 @@ type everywhere[T any] struct {
 	open  func(*domain) (T, error)
 	shut  func(T)
 	via   func(T) *socket
+	rang  func() // is called when ready has grown, with locks held; may be nil
 
 	local     net.Addr
 	readUntil deadline
@@ -80,6 +81,9 @@ func (e *everywhere[T]) queueLocked(m *member[T]) {
 	select {
 	case e.wake <- struct{}{}:
 	default:
+	}
+	if e.rang != nil {
+		e.rang()
 	}
 }
 

@@ -19,9 +19,10 @@ import (
 // star is a host with a link to each of some peers. On every link the addresses are the
 // same: the host's PvD has 192.168.1.2, the peer 192.168.1.1.
 type star struct {
-	host  *stack.Host
-	own   []*stack.Network
-	peers []*stack.Network
+	host      *stack.Host
+	own       []*stack.Network
+	peers     []*stack.Network
+	peerHosts []*stack.Host
 }
 
 func (s *star) grow(t *testing.T) {
@@ -29,6 +30,7 @@ func (s *star) grow(t *testing.T) {
 	link := fmt.Sprintf("wire%d", len(s.own))
 	peer := newHost(t)
 	pipe(t, link, s.host, peer)
+	s.peerHosts = append(s.peerHosts, peer)
 	s.own = append(s.own, add(t, s.host, config(link, "192.168.1.2/24", "fd00::2/64")))
 	s.peers = append(s.peers, add(t, peer, config(link, "192.168.1.1/24", "fd00::1/64")))
 }

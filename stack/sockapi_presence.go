@@ -142,6 +142,7 @@ func (s *Socket) openAll(at netip.AddrPort) (*everywhere[*presence], netip.AddrP
 	e := &everywhere[*presence]{
 		via:  (*presence).base,
 		shut: (*presence).close,
+		rang: s.bell.ring,
 		open: func(d *domain) (*presence, error) {
 			p, err := s.open(d, at)
 			if backlog := s.backlog.Load(); err == nil && backlog > 0 {
