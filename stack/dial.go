@@ -244,14 +244,12 @@ func (dl *dialing) dialUDP(p path, to netip.AddrPort) (net.Conn, error) {
 
 func (c *UDPConn) connect(p path, port uint16, to netip.AddrPort) error {
 	c.ep.SocketOptions().SetV6Only(true)
-	if !p.natural || port != 0 {
-		if terr := c.ep.Bind(fullAddress(p.nic, p.src, port)); terr != nil {
-			return stackError("bind", terr)
+	if c.echo {
+		if err := c.connectEcho(p, port, to.Addr()); err != nil {
+			return err
 		}
-	}
-	peer := fullAddress(p.nic, to.Addr(), to.Port())
-	if terr := c.ep.Connect(peer); terr != nil {
-		return stackError("connect", terr)
+	} else if err := c.connectEndpoint(p, port, to); err != nil {
+		return err
 	}
 	c.discard()                        // what came from others before there was a peer
 	local, _ := c.ep.GetLocalAddress() // gVisor's never fails
@@ -261,6 +259,18 @@ func (c *UDPConn) connect(p path, port uint16, to netip.AddrPort) error {
 	c.peer = netip.AddrPortFrom(c.d.withZone(to.Addr().WithZone(""), p.nic), to.Port())
 	c.remote = net.UDPAddrFromAddrPort(c.peer)
 	return callError("connect", c.track())
+}
+
+func (c *UDPConn) connectEndpoint(p path, port uint16, to netip.AddrPort) error {
+	if !p.natural || port != 0 {
+		if terr := c.ep.Bind(fullAddress(p.nic, p.src, port)); terr != nil {
+			return stackError("bind", terr)
+		}
+	}
+	if terr := c.ep.Connect(fullAddress(p.nic, to.Addr(), to.Port())); terr != nil {
+		return stackError("connect", terr)
+	}
+	return nil
 }
 
 // discard drops the datagrams that have arrived.

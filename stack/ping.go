@@ -9,6 +9,8 @@ import (
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
+	gports "gvisor.dev/gvisor/pkg/tcpip/ports"
+	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/waiter"
 )
 
@@ -112,12 +114,8 @@ func (d *domain) newPing(o owner, p path, addr netip.Addr) (*socket, error) {
 		return nil, err
 	}
 	defer d.leave()
-	proto := header.ICMPv6ProtocolNumber
-	if addr.Is4() {
-		proto = header.ICMPv4ProtocolNumber
-	}
 	wq := new(waiter.Queue)
-	ep, terr := d.stk.NewEndpoint(proto, protocolOf(addr), wq)
+	ep, terr := d.stk.NewEndpoint(echoProtocol(addr), protocolOf(addr), wq)
 	if terr != nil {
 		return nil, stackError("socket", terr)
 	}
@@ -132,15 +130,49 @@ func (d *domain) newPing(o owner, p path, addr netip.Addr) (*socket, error) {
 }
 
 func (s *socket) connectPing(p path, addr netip.Addr) error {
-	if !p.natural {
-		if terr := s.ep.Bind(fullAddress(p.nic, p.src, 0)); terr != nil {
+	if err := s.connectEcho(p, 0, addr); err != nil {
+		return err
+	}
+	return callError("connect", s.track())
+}
+
+// connectEcho connects an ICMP endpoint. It binds it before, where there is a need to.
+func (s *socket) connectEcho(p path, ident uint16, to netip.Addr) error {
+	bind := !p.natural || ident != 0
+	from := fullAddress(p.nic, p.src, ident)
+	if bind {
+		if terr := s.ep.Bind(from); terr != nil {
 			return stackError("bind", terr)
 		}
 	}
-	if terr := s.ep.Connect(fullAddress(p.nic, addr, 0)); terr != nil {
+	if terr := s.ep.Connect(fullAddress(p.nic, to, 0)); terr != nil {
 		return stackError("connect", terr)
 	}
-	return callError("connect", s.track())
+	if bind {
+		s.unregisterBound(from.Addr, to)
+	}
+	return nil
+}
+
+// unregisterBound undoes what binding an ICMP endpoint has done. gVisor registers it
+// anew when it is connected, and would never take the first registration back: neither the
+// identifier nor the endpoint would be free again.
+func (s *socket) unregisterBound(from tcpip.Address, to netip.Addr) {
+	ep, ok := s.ep.(gstack.TransportEndpoint)
+	if !ok {
+		return
+	}
+	local, _ := s.ep.GetLocalAddress() // gVisor's never fails
+	id := gstack.TransportEndpointID{LocalAddress: from, LocalPort: local.Port}
+	s.d.stk.UnregisterTransportEndpoint([]tcpip.NetworkProtocolNumber{protocolOf(to)}, echoProtocol(to), id, ep, gports.Flags{}, 0)
+}
+
+// echoProtocol returns the ICMP of a's family.
+func echoProtocol(a netip.Addr) tcpip.TransportProtocolNumber {
+	if a.Is4() {
+		return header.ICMPv4ProtocolNumber
+	}
+	return header.ICMPv6ProtocolNumber
 }
 
 // pingData is what an echo request carries, as much as ping(8) sends.
