@@ -79,6 +79,7 @@ func (p *replay) see(e pvd.Event, err error) {
 			bad("it has not")
 		}
 		p.def = e.Ref
+	case pvd.Synced:
 	}
 }
 
