@@ -436,8 +436,8 @@ func TestX6_InUse(t *testing.T) {
 	d := mustDial(t, a.In(w.ref(1)), "udp", "192.168.1.1:80")
 	counts(2, 2)
 	_, _ = a.In(w.ref(1)).Ping(t.Context(), netip.MustParseAddr("192.168.1.1"))
-	_ = dialErr(t.Context(), a.In(w.ref(1)), "tcp", "192.168.1.1:81") // refused
-	_ = listenErr(t.Context(), a.In(w.ref(1)), "tcp", ":90")          // taken
+	_ = dialErr(t.Context(), a.In(w.ref(1)), "tcp", "192.168.1.1:81") // it refuses
+	wantOpError(t, listenErr(t.Context(), a.In(w.ref(1)), "tcp", "192.168.1.2:90"), syscall.EADDRINUSE)
 	counts(2, 2)
 	_, _, _ = c.Close(), d.Close(), d.Close()
 	counts(1, 1)
