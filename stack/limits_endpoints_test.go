@@ -85,6 +85,21 @@ func TestMaxSockets(t *testing.T) {
 	expect("listen", err)
 	_, err = n.Ping(t.Context(), netip.MustParseAddr("10.0.0.1"))
 	expect("ping", err)
+	for _, typ := range []pvd.SocketType{pvd.Stream, pvd.Datagram} {
+		k, err := h.Socket(pvd.INET, typ, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer k.Close()
+		if err := k.SetPvD(d.ref); err != nil {
+			t.Fatal(err)
+		}
+		expect("bind", k.Bind(netip.MustParseAddrPort("0.0.0.0:82")))
+		expect("connect", k.Connect(t.Context(), netip.MustParseAddrPort("10.0.0.1:80")))
+		if k.PvD() != d.ref || k.SetPvD(pvd.Unspecified) != nil {
+			t.Error("a socket that could not be bound is not as new")
+		}
+	}
 	_, err = l.Accept()
 	expect("accept", err)
 	if ne := err.(net.Error); !ne.Temporary() { //nolint:errorlint,staticcheck // servers go on after such an error

@@ -24,9 +24,9 @@ func FuzzSocketCalls(f *testing.F) {
 
 // TestSocketCallsAtRandom runs programs of calls that are all drawn at random.
 func TestSocketCallsAtRandom(t *testing.T) {
-	programs := 300
+	programs := 2000
 	if testing.Short() {
-		programs = 30
+		programs = 100
 	}
 	for seed := range programs {
 		program := make([]byte, 4*maxFuzzCalls)

@@ -239,11 +239,11 @@ func (k *modelSock) bind(at netip.AddrPort) []string {
 	}
 	in, refusal := k.locate(at.Addr())
 	switch {
-	case refusal != "":
-		return []string{refusal}
 	case k.vague:
 		k.then = func(got string) { k.bound(got, in, at) }
-		return []string{"ok", "EINVAL", "EADDRINUSE"}
+		return []string{"ok", "EINVAL", "EADDRINUSE", "EADDRNOTAVAIL", "ENETUNREACH", "ENOPVD", "EAFNOSUPPORT"}
+	case refusal != "":
+		return []string{refusal}
 	case k.state != modelIdle:
 		return []string{"EINVAL"}
 	}
@@ -291,13 +291,14 @@ func (k *modelSock) reach(in pvd.Ref, to netip.Addr) string {
 	switch in {
 	case pvd.Null:
 		return "ENETUNREACH"
-	case pvd.All:
-		return "EINVAL"
 	case 99999:
 		return "ENOPVD"
 	}
 	if to.Zone() != "" {
 		return "ENOPVD"
+	}
+	if in == pvd.All {
+		return "EINVAL"
 	}
 	switch src := k.src; {
 	case src.IsValid() && src.Is4() && to.Is6():
