@@ -23,6 +23,8 @@ const (
 	OptToS      // IP_TOS and IPV6_TCLASS: 0 to 255
 	OptHopLimit // IP_TTL and IPV6_UNICAST_HOPS: 1 to 255, or -1 for the default
 
+	OptMark // SO_MARK: 0 to 2^32-1, for the [Selector] to choose by
+
 	OptV6Only     // IPV6_V6ONLY: an INET6 socket leaves IPv4 alone; before it is bound
 	OptReuseAddr  // SO_REUSEADDR: on or off; before it is bound
 	OptBroadcast  // SO_BROADCAST: on or off

@@ -73,7 +73,8 @@ type Socket struct {
 	state    socketState
 	scope    pvd.Ref                // as it was set
 	at       netip.AddrPort         // where it is bound; invalid: nowhere
-	bound    bool                   // by Bind
+	bound    bool                   // by Bind or Listen
+	anchor   *domain                // where it is bound, nil for all PvDs
 	one      *presence              // where the socket is, if in one PvD
 	all      *everywhere[*presence] // the same, if in all
 	visits   map[*domain]*visit     // where it sends without being there
@@ -345,7 +346,10 @@ func (s *Socket) wrap(op, call string, addr netip.AddrPort, err error) error {
 // place finds the PvD at work that a call is in, which names ref if not Unspecified.
 func (s *Socket) place(ctx context.Context, ref pvd.Ref, q *query) (*domain, error) {
 	q.network = s.network
-	n := &Network{host: s.host, ref: ref, app: s.app, tos: uint8(s.opts.value(pvd.OptToS))}
+	n := &Network{
+		host: s.host, ref: ref, app: s.app,
+		mark: uint32(s.opts.value(pvd.OptMark)), tos: uint8(s.opts.value(pvd.OptToS)),
+	}
 	return n.place(ctx, q)
 }
 

@@ -165,7 +165,7 @@ func (s *Socket) bindAt(d *domain, at netip.AddrPort) error {
 	if d == nil {
 		w.all, at, err = s.openAll(at)
 	} else {
-		w.one, err = s.open(d, at)
+		w.one, err = s.open(d, at, s.opts.is(pvd.OptReuseAddr))
 	}
 	if err != nil {
 		return err
@@ -178,7 +178,7 @@ func (s *Socket) bindAt(d *domain, at netip.AddrPort) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.bound = true
+	s.bound, s.anchor = true, d
 	return nil
 }
 

@@ -33,6 +33,7 @@ type sock interface {
 	option(name string) (int, error)
 	set(name string, v int) error
 	wait(events string) error
+	poll() pvd.Events
 	close() error
 }
 
@@ -161,6 +162,22 @@ func (k *kernelSock) wait(events string) error {
 	}
 }
 
+func (k *kernelSock) poll() (e pvd.Events) {
+	p := []unix.PollFd{{Fd: int32(k.fd), Events: unix.POLLIN | unix.POLLOUT | unix.POLLRDHUP}}
+	if _, err := unix.Poll(p, 0); err != nil {
+		return 0
+	}
+	for from, to := range map[int16]pvd.Events{
+		unix.POLLIN: pvd.EventRead, unix.POLLOUT: pvd.EventWrite, unix.POLLRDHUP: pvd.EventReadHangUp,
+		unix.POLLHUP: pvd.EventHangUp, unix.POLLERR: pvd.EventError,
+	} {
+		if p[0].Revents&from != 0 {
+			e |= to
+		}
+	}
+	return e
+}
+
 func (k *kernelSock) close() error {
 	err := unix.Close(k.fd)
 	k.fd = closedFD
@@ -214,6 +231,10 @@ func (o ownSock) option(name string) (int, error) {
 }
 
 func (o ownSock) set(name string, v int) error { return o.SetOption(ownOptions[name], int64(v)) }
+
+func (o ownSock) poll() pvd.Events {
+	return o.Ready(pvd.EventRead | pvd.EventWrite | pvd.EventReadHangUp)
+}
 
 func (o ownSock) wait(events string) error {
 	var want pvd.Events
@@ -335,6 +356,8 @@ func (w *sockWorld) step(name, call string, args []string) string {
 		v := 0
 		_, _ = fmt.Sscan(arg(1), &v)
 		return done(s.set(arg(0), v))
+	case "poll":
+		return fmt.Sprintf("%05b", s.poll()) // error, hang-up, the peer's, write, read
 	case "wait":
 		return done(s.wait(arg(0)))
 	case "close":

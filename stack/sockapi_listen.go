@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 
 	"github.com/pvdstack/pvdstack/pvd"
 )
@@ -91,7 +92,7 @@ func (p *presence) listen(backlog int) error {
 		return err
 	}
 	// A backlog that is shorter than what waits already is refused, to no one's harm.
-	if terr := p.tcp.ep.Listen(backlog); terr != nil && p.tcp.ep.State() != uint32(tcpListening) {
+	if terr := p.tcp.ep.Listen(backlog); terr != nil && p.tcp.ep.State() != uint32(tcp.StateListen) {
 		p.unregister()
 		return stackError("listen", terr)
 	}

@@ -42,6 +42,7 @@ var optionRules = [optionCount]optionRule{
 	}),
 	pvd.OptToS:       {stream: true, datagram: true, high: 255, apply: applyInts(tcpip.IPv4TOSOption, tcpip.IPv6TrafficClassOption)},
 	pvd.OptHopLimit:  {stream: true, datagram: true, low: -1, high: 255, initial: -1, apply: applyHopLimit},
+	pvd.OptMark:      {stream: true, datagram: true, high: math.MaxUint32},
 	pvd.OptV6Only:    {stream: true, datagram: true, high: 1, early: true},
 	pvd.OptReuseAddr: onOff(true, true, 0, (*tcpip.SocketOptions).SetReuseAddress),
 	pvd.OptBroadcast: {stream: true, datagram: true, high: 1, apply: applyBroadcast},

@@ -10,6 +10,8 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/waiter"
+
+	"github.com/pvdstack/pvdstack/pvd"
 )
 
 // A bell wakes all who wait for something to change.
@@ -99,8 +101,9 @@ func (s *Socket) newPresence(d *domain, proto tcpip.NetworkProtocolNumber) (*pre
 	return p, nil
 }
 
-// open gives the socket a presence that is bound in d.
-func (s *Socket) open(d *domain, at netip.AddrPort) (*presence, error) {
+// open gives the socket a presence that is bound in d. Whether it shares its address is
+// decided when Bind is called.
+func (s *Socket) open(d *domain, at netip.AddrPort, share bool) (*presence, error) {
 	nic, err := d.local(at.Addr())
 	if err != nil {
 		return nil, callError("bind", err)
@@ -114,6 +117,7 @@ func (s *Socket) open(d *domain, at netip.AddrPort) (*presence, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.base().ep.SocketOptions().SetReuseAddress(share)
 	if p.udp != nil {
 		err = p.udp.bind(f, nic, at)
 	} else {
@@ -139,12 +143,13 @@ func (c *TCPConn) bind(f family, nic tcpip.NICID, at netip.AddrPort) error {
 
 // openAll gives the socket a presence in every PvD that its App may use.
 func (s *Socket) openAll(at netip.AddrPort) (*everywhere[*presence], netip.AddrPort, error) {
+	share := s.opts.is(pvd.OptReuseAddr)
 	e := &everywhere[*presence]{
 		via:  (*presence).base,
 		shut: (*presence).close,
 		rang: s.bell.ring,
 		open: func(d *domain) (*presence, error) {
-			p, err := s.open(d, at)
+			p, err := s.open(d, at, share)
 			if backlog := s.backlog.Load(); err == nil && backlog > 0 {
 				if err = p.listen(int(backlog)); err != nil {
 					p.close()
@@ -210,30 +215,15 @@ func (s *Socket) retreat() {
 		s.mu.Unlock()
 		return
 	}
-	at, bound := s.at, s.bound
-	var home *domain
-	if s.one != nil {
-		home = s.one.base().d
-	}
+	at, bound, anchor := s.at, s.bound, s.anchor
 	old := s.detachLocked()
-	s.state, s.at, s.bound, s.reported = stateIdle, netip.AddrPort{}, false, false
+	s.state, s.at, s.bound, s.anchor, s.reported = stateIdle, netip.AddrPort{}, false, nil, false
 	s.mu.Unlock()
 	old.close()
 	if bound {
-		_ = s.bindAt(s.anchor(home, at), at) // see above
+		_ = s.bindAt(anchor, at) // see above
 	}
 	s.bell.ring()
-}
-
-// anchor returns where a socket that was bound to at and has been in home is to be bound
-// again, nil for everywhere.
-func (s *Socket) anchor(home *domain, at netip.AddrPort) *domain {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.isEverywhere(s.scope) && at.Addr().IsUnspecified() {
-		return nil
-	}
-	return home
 }
 
 // whereIs returns where the socket is, and its state.

@@ -12,6 +12,67 @@ var kernelPrograms = map[string]string{
 		0 socket badtype
 		0 socket badproto
 		0 socket badproto6`,
+	"readiness": `
+		0 socket tcp4
+		0 poll
+		0 bind 127.0.0.1:0
+		0 poll
+		0 listen
+		0 poll
+		1 socket tcp4
+		1 connect @0
+		1 wait w
+		1 poll
+		0 wait r
+		0 poll
+		0 accept 2
+		0 poll
+		2 poll
+		1 send x -
+		2 wait r
+		2 poll
+		2 recv
+		2 poll
+		1 shutdown w
+		1 poll
+		2 wait r
+		2 poll
+		2 shutdown w
+		1 wait r
+		1 poll
+		3 socket udp4
+		3 poll
+		3 bind 127.0.0.1:0
+		3 poll
+		4 socket udp4
+		4 connect @3
+		4 poll
+		4 send x -
+		3 wait r
+		3 poll
+		3 recv
+		3 poll
+		3 close
+		4 send x -
+		4 wait r
+		4 poll
+		4 get error
+		4 poll
+		5 socket udp4
+		5 shutdown r
+		5 poll
+		5 shutdown w
+		5 poll
+		6 socket tcp4
+		6 bind 127.0.0.1:0
+		7 socket tcp4
+		7 connect @6
+		7 wait w
+		7 poll
+		7 get error
+		7 poll
+		7 connect @6
+		7 poll`,
 	"idle stream": `
 		0 socket tcp4
 		0 local
@@ -306,6 +367,9 @@ var kernelPrograms = map[string]string{
 		1 send friend @0
 		0 wait r
 		0 recv
+		0 send elsewhere @2
+		2 wait r
+		2 recv
 		0 bind 127.0.0.1:0
 		0 connect -
 		0 peer

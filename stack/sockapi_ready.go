@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/waiter"
 
 	"github.com/pvdstack/pvdstack/pvd"
@@ -43,9 +44,12 @@ func (s *Socket) Wait(ctx context.Context, want pvd.Events) (pvd.Events, error) 
 func (s *Socket) events() pvd.Events {
 	s.advance()
 	w, state := s.whereIs()
-	const all = pvd.EventRead | pvd.EventWrite | pvd.EventReadHangUp | pvd.EventHangUp | pvd.EventError
-	if w.failed() != nil || state == stateClosed || state == stateFailed {
-		return all
+	const over = pvd.EventRead | pvd.EventWrite | pvd.EventReadHangUp | pvd.EventHangUp
+	switch {
+	case w.failed() != nil || state == stateClosed || state == stateFailed && s.hasError():
+		return over | pvd.EventError
+	case state == stateFailed:
+		return over
 	}
 	if !s.isStream() {
 		return s.datagramEvents(w)
@@ -64,6 +68,12 @@ func (s *Socket) events() pvd.Events {
 	return 0
 }
 
+func (s *Socket) hasError() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err != nil
+}
+
 func (s *Socket) datagramEvents(w whereabouts) pvd.Events {
 	e := pvd.EventWrite // as long as there is no endpoint that is full
 	switch {
@@ -75,7 +85,7 @@ func (s *Socket) datagramEvents(w whereabouts) pvd.Events {
 	if s.isShut(pvd.ShutRead) {
 		e |= pvd.EventRead | pvd.EventReadHangUp
 	}
-	if s.isShut(pvd.ShutBoth) && s.isShut(pvd.ShutRead) && s.isShut(pvd.ShutWrite) {
+	if s.isShut(pvd.ShutRead) && s.isShut(pvd.ShutWrite) {
 		e |= pvd.EventHangUp
 	}
 	return e
@@ -107,6 +117,9 @@ func (p *presence) events() (e pvd.Events) {
 		if mask&to.from != 0 {
 			e |= to.to
 		}
+	}
+	if p.tcp != nil && p.tcp.ep.State() != uint32(tcp.StateError) {
+		e &^= pvd.EventError // gVisor's events for an orderly end are all that there are
 	}
 	return e
 }

@@ -6,10 +6,7 @@ import (
 	"syscall"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
-	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 )
-
-const tcpListening = tcp.StateListen
 
 // sendStream sends octets: all of them or, if the socket does not block, those for which
 // there is room.
