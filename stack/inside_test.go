@@ -131,7 +131,7 @@ func TestP19_SourceSelectsTheInterface(t *testing.T) {
 	for link, addr := range map[string]string{"one": "10.1.0.2/24", "two": "10.2.0.2/24"} {
 		far := newHost(t)
 		pipe(t, link, h, far)
-		peers[link] = echo(t, add(t, far, config(link, "192.0.2.1/24")), ":80")
+		peers[link] = echo(t, add(t, far, config(link, "192.0.2.1/24")))
 		both.Addresses = append(both.Addresses, pvd.Address{Prefix: netip.MustParsePrefix(addr), Link: link})
 		both.Routes = append(both.Routes, pvd.Route{To: netip.MustParsePrefix("0.0.0.0/0"), Link: link})
 	}

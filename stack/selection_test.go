@@ -150,42 +150,50 @@ func TestOrderOfRouteAndSource(t *testing.T) {
 	}{
 		{
 			"the better route has the worse source",
-			[]string{"a fd00:a::2/64", "b 2001:db8:b::2/64"}, []string{"a ::/0 metric 1", "b ::/0 metric 2"},
+			[]string{"a fd00:a::2/64", "b 2001:db8:b::2/64"},
+			[]string{"a ::/0 metric 1", "b ::/0 metric 2"},
 			"2001:db8:9::1", "a fd00:a::2", "a fd00:a::2", "b 2001:db8:b::2",
 		},
 		{
 			"the longer prefix has the worse source",
-			[]string{"a fd00:a::2/64", "b 2001:db8:b::2/64"}, []string{"a 2001:db8:9::/48", "b ::/0"},
+			[]string{"a fd00:a::2/64", "b 2001:db8:b::2/64"},
+			[]string{"a 2001:db8:9::/48", "b ::/0"},
 			"2001:db8:9::1", "a fd00:a::2", "a fd00:a::2", "b 2001:db8:b::2",
 		},
 		{
 			"the better route has no source",
-			[]string{"a 10.0.0.2/24", "b 2001:db8:b::2/64"}, []string{"a 2001:db8:9::/48 from 2001:db8:a::/48", "b ::/0"},
+			[]string{"a 10.0.0.2/24", "b 2001:db8:b::2/64"},
+			[]string{"a 2001:db8:9::/48 from 2001:db8:a::/48", "b ::/0"},
 			"2001:db8:9::1", "b 2001:db8:b::2", noAddress, "b 2001:db8:b::2",
 		},
 		{
 			"equal routes, of which the second has the better source",
-			[]string{"a fd00:a::2/64", "b 2001:db8:b::2/64"}, []string{"a ::/0", "b ::/0"},
+			[]string{"a fd00:a::2/64", "b 2001:db8:b::2/64"},
+			[]string{"a ::/0", "b ::/0"},
 			"2001:db8:9::1", "b 2001:db8:b::2", "a fd00:a::2", "b 2001:db8:b::2",
 		},
 		{
 			"equal routes, of which the second has the longer match only",
-			[]string{"a 2001:db8:a::2/64", "b 2001:db8:9::2/64"}, []string{"a ::/0", "b ::/0"},
+			[]string{"a 2001:db8:a::2/64", "b 2001:db8:9::2/64"},
+			[]string{"a ::/0", "b ::/0"},
 			"2001:db8:9:1::1", "a 2001:db8:a::2", "a 2001:db8:a::2", "b 2001:db8:9::2",
 		},
 		{
 			"a deprecated source",
-			[]string{"a 2001:db8:a::2/64 deprecated", "b 2001:db8:b::2/64"}, []string{"a ::/0", "b ::/0 metric 5"},
+			[]string{"a 2001:db8:a::2/64 deprecated", "b 2001:db8:b::2/64"},
+			[]string{"a ::/0", "b ::/0 metric 5"},
 			"2001:db8:9::1", "a 2001:db8:a::2", "a 2001:db8:a::2", "b 2001:db8:b::2",
 		},
 		{
 			"IPv4",
-			[]string{"a 169.254.1.2/16", "b 10.0.0.2/24"}, []string{"a 0.0.0.0/0 metric 1", "b 0.0.0.0/0 metric 2"},
+			[]string{"a 169.254.1.2/16", "b 10.0.0.2/24"},
+			[]string{"a 0.0.0.0/0 metric 1", "b 0.0.0.0/0 metric 2"},
 			"192.0.2.1", "a 169.254.1.2", "a 169.254.1.2", "b 10.0.0.2",
 		},
 		{
 			"no route",
-			[]string{"a fd00:a::2/64", "b 10.0.0.2/24"}, []string{"a 2001:db8:9::/48"},
+			[]string{"a fd00:a::2/64", "b 10.0.0.2/24"},
+			[]string{"a 2001:db8:9::/48"},
 			"2001:db8:8::1", unreachable, unreachable, unreachable,
 		},
 	} {

@@ -35,28 +35,32 @@ func (w *ways) find(hopless bool) (path, bool) {
 	return w.joint(hopless)
 }
 
-// possible yields the routes that can be taken, the best first, with their links.
+// possible returns the routes that can be taken, the best first, with their links.
 func (w *ways) possible(hopless bool) iter.Seq2[fibRoute, planLink] {
-	return func(yield func(fibRoute, planLink) bool) {
-		for r := range w.p.fib.routes(w.dst) {
-			if w.zone != "" && w.zone != r.link || !r.serves(w.src.WithZone("")) {
-				continue
-			}
-			l, ok := w.p.link(r.link)
-			if !ok || !l.port.link.up.Load() {
-				w.fail(syscall.ENETDOWN)
-				continue
-			}
-			if hopless != (r.via.IsValid() && l.port.hopless(r.via)) {
-				continue
-			}
-			if !r.via.IsValid() && l.port.link.table.Load().ownedByOther(w.dst, l.port) {
-				w.end = syscall.EHOSTUNREACH // that is another PvD, to which no way leads inside the host
-				return
-			}
-			if !yield(r, l) {
-				return
-			}
+	// What is small enough to be inlined takes no memory.
+	return func(yield func(fibRoute, planLink) bool) { w.each(hopless, yield) }
+}
+
+func (w *ways) each(hopless bool, yield func(fibRoute, planLink) bool) {
+	bare := w.src.WithZone("")
+	for r := range w.p.fib.routes(w.dst) {
+		if w.zone != "" && w.zone != r.link || !r.serves(bare) {
+			continue
+		}
+		l, ok := w.p.link(r.link)
+		if !ok || !l.port.link.up.Load() {
+			w.fail(syscall.ENETDOWN)
+			continue
+		}
+		if hopless != (r.via.IsValid() && l.port.hopless(r.via)) {
+			continue
+		}
+		if !r.via.IsValid() && l.port.link.table.Load().ownedByOther(w.dst, l.port) {
+			w.end = syscall.EHOSTUNREACH // that is another PvD, to which no way leads inside the host
+			return
+		}
+		if !yield(r, l) {
+			return
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"strings"
@@ -82,11 +83,11 @@ func reaches(t *testing.T, from *stack.Network, local, to string, wait time.Dura
 	return nil
 }
 
-// echo answers on a port of all addresses and returns where connections came from.
-func echo(t *testing.T, n *stack.Network, address string) <-chan string {
+// echo answers on port 80 of all addresses and returns where connections came from.
+func echo(t *testing.T, n *stack.Network) <-chan string {
 	t.Helper()
 	from := make(chan string, 16)
-	l := mustListen(t, n, "tcp", address)
+	l := mustListen(t, n, "tcp", ":80")
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -128,8 +129,8 @@ func TestP34_StrongHostByDefault(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, owner %v", kind(layer), asOwner), func(t *testing.T) {
 				t.Parallel()
 				w := newTwoLinks(t, layer, layer, false, asOwner)
-				echo(t, w.n, ":80")
-				echo(t, w.outer, ":80")
+				echo(t, w.n)
+				echo(t, w.outer)
 				for _, inner := range []string{"10.1.0.2", "fd01::2"} {
 					if err := reaches(t, w.outer, "", net.JoinHostPort(inner, "80"), patience); err == nil {
 						t.Errorf("%s answers on the other link", inner)
@@ -158,8 +159,8 @@ func TestP45_WeakHost(t *testing.T) {
 			t.Run(fmt.Sprintf("%s to %s, owner %v", kind(layers[1]), kind(layers[0]), asOwner), func(t *testing.T) {
 				t.Parallel()
 				w := newTwoLinks(t, layers[0], layers[1], true, asOwner)
-				from := echo(t, w.n, ":80")
-				atOuter := echo(t, w.outer, ":80")
+				from := echo(t, w.n)
+				atOuter := echo(t, w.outer)
 				for inner, station := range map[string]string{"10.1.0.2": "10.2.0.9", "fd01::2": "fd02::9"} {
 					if err := reaches(t, w.outer, "", net.JoinHostPort(inner, "80"), 10*time.Second); err != nil {
 						t.Errorf("to %s: %v", inner, err)
@@ -209,7 +210,7 @@ func (w twoLinks) transfer(t *testing.T) error {
 		}
 		defer c.Close()
 		b := make([]byte, size)
-		if _, err := readFull(c, b); err == nil {
+		if _, err = io.ReadFull(c, b); err == nil {
 			_, err = c.Write(b)
 		}
 		done <- err
@@ -218,22 +219,10 @@ func (w twoLinks) transfer(t *testing.T) error {
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
 	go func() { _, _ = c.Write(make([]byte, size)) }()
-	if _, err := readFull(c, make([]byte, size)); err != nil {
+	if _, err := io.ReadFull(c, make([]byte, size)); err != nil {
 		return err
 	}
 	return <-done
-}
-
-func readFull(c net.Conn, b []byte) (n int, err error) {
-	for n < len(b) && err == nil {
-		var m int
-		m, err = c.Read(b[n:])
-		n += m
-	}
-	if n == len(b) {
-		err = nil
-	}
-	return n, err
 }
 
 // The model can be changed while the PvD works: what there is stays, and from then on the
@@ -242,7 +231,7 @@ func readFull(c net.Conn, b []byte) (n int, err error) {
 func TestP23_HostModelIsConfigurable(t *testing.T) {
 	t.Parallel()
 	w := newTwoLinks(t, tun.Ethernet, tun.Ethernet, true, true)
-	echo(t, w.n, ":80")
+	echo(t, w.n)
 	kept := mustDial(t, w.outer, "tcp", "10.2.0.2:80")
 	defer kept.Close()
 	if err := reaches(t, w.outer, "", "10.1.0.2:80", 10*time.Second); err != nil {
@@ -296,7 +285,7 @@ func TestWeakHostIsRefusedWhereAmbiguous(t *testing.T) {
 func TestWeakHostLosesALink(t *testing.T) {
 	t.Parallel()
 	w := newTwoLinks(t, tun.Ethernet, tun.Ethernet, true, true)
-	echo(t, w.n, ":80")
+	echo(t, w.n)
 	c := mustDial(t, w.outer, "tcp", "10.1.0.2:80")
 	defer c.Close()
 	if err := reaches(t, w.outer, "", "10.1.0.2:80", 10*time.Second); err != nil {

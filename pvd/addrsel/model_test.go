@@ -266,7 +266,8 @@ func (w world) candidate(v4 bool) addrsel.Candidate {
 func (w world) config() (addrsel.Config, *model) {
 	c := addrsel.Config{PreferPublic: w.IntN(4) == 0, PreferCareOf: w.IntN(4) == 0}
 	if w.IntN(2) == 0 {
-		c.Off = addrsel.Rules(w.Uint32()) & addrsel.Rules(w.Uint32()) & (1<<19 - 1)
+		a, b := w.Uint32(), w.Uint32() // a quarter of the rules
+		c.Off = addrsel.Rules(a&b) & (addrsel.DestLongest4<<1 - 1)
 	}
 	if w.IntN(2) == 0 {
 		c.Policy = []addrsel.Row{row("::/0", uint32(w.IntN(3)), 1)}
