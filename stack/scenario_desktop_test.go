@@ -79,11 +79,11 @@ func TestScenarioLinuxPolicyRouting(t *testing.T) {
 		{Apps: []string{"uidrange"}, Action: table("office")},
 	}})
 	app := e.host.App("app")
-	any := app.In(pvd.Unspecified)
+	plain := app.In(pvd.Unspecified)
 	e.reach(app, "tcp4", "192.168.1.1:80", "main tcp4")
-	e.reach(any.WithToS(0x10), "tcp4", "192.168.1.1:80", "voice tcp4")
-	e.reach(any.WithMark(7), "tcp4", "192.168.1.1:80", "uplink tcp4")
-	e.reach(any.WithMark(7).WithToS(0x10), "tcp4", "192.168.1.1:80", "voice tcp4") // the earlier rule
+	e.reach(plain.WithToS(0x10), "tcp4", "192.168.1.1:80", "voice tcp4")
+	e.reach(plain.WithMark(7), "tcp4", "192.168.1.1:80", "uplink tcp4")
+	e.reach(plain.WithMark(7).WithToS(0x10), "tcp4", "192.168.1.1:80", "voice tcp4") // the earlier rule
 	e.reach(app, "tcp4", site4+":5060", "voice tcp4")
 	e.reach(app, "tcp6", "["+site6+"]:5060", "main tcp6")
 	e.reach(app, "tcp6", "[2001:db8:1::1%lab]:80", "lab tcp6")
@@ -98,7 +98,7 @@ func TestScenarioLinuxPolicyRouting(t *testing.T) {
 	}
 	// A table that is not there is passed over.
 	e.detach(e.find("uplink"))
-	e.reach(any.WithMark(7), "tcp4", "192.168.1.1:80", "main tcp4")
+	e.reach(plain.WithMark(7), "tcp4", "192.168.1.1:80", "main tcp4")
 	if err := m.SetRules([]selection.Rule{{Action: selection.Refuse()}}); err != nil { // unreachable
 		t.Fatal(err)
 	}

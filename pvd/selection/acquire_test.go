@@ -3,6 +3,7 @@ package selection_test
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,7 +24,8 @@ type radio struct {
 	fail  error
 
 	mu       sync.Mutex
-	attached int // how often
+	stuck    bool // never closes
+	attached int  // how often
 	detached int
 	ref      pvd.Ref
 }
@@ -48,6 +50,10 @@ func (r *radio) Attach(ctx context.Context) (pvd.Ref, error) {
 }
 
 func (r *radio) Detach(ctx context.Context, ref pvd.Ref) error {
+	if r.stuck {
+		<-ctx.Done()
+		return ctx.Err()
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.detached++
@@ -309,9 +315,8 @@ func TestProviderFails(t *testing.T) {
 	inTime(t, func(t *testing.T, w *world) {
 		liar := w.radio("liar", pvd.Speed.With(10))
 		m := w.manager(Config{Providers: []Provider{liar}})
-		var none *NoneError
 		_, err := m.Acquire(t.Context(), needs(Require(MinSpeed(5))))
-		if !errors.As(err, &none) {
+		if _, ok := errors.AsType[*NoneError](err); !ok {
 			t.Error(err)
 		}
 		time.Sleep(IdleTime)
@@ -459,4 +464,105 @@ func TestLeaseLimit(t *testing.T) {
 	if _, err := m.Acquire(t.Context(), needs()); err != nil {
 		t.Error(err)
 	}
+}
+
+// A network that does not close counts as closed after a time, and what it had is free.
+func TestCloseTime(t *testing.T) {
+	inTime(t, func(t *testing.T, w *world) {
+		stuck, other := w.radio("stuck"), w.radio("other")
+		stuck.offer.Resource, other.offer.Resource, stuck.stuck = "modem", "modem", true
+		m := w.manager(Config{Providers: []Provider{stuck, other}, IdleTime: time.Second})
+		acquire(t, m, needs(Require(Named("stuck")))).Release()
+		time.Sleep(time.Second)
+		begin := time.Now()
+		l := acquire(t, m, needs(Require(Named("other"))))
+		if took := time.Since(begin); took != CloseTime+other.takes {
+			t.Errorf("after %v", took)
+		}
+		l.Release()
+	})
+}
+
+// Whatever many do at once, no two networks have one resource, everything ends, and
+// nothing stays open.
+func TestAcquireStorm(t *testing.T) {
+	inTime(t, func(t *testing.T, w *world) {
+		var inUse atomic.Int32
+		var ps []Provider
+		for i, name := range []string{"a", "b", "c", "alone"} {
+			r := &exclusive{radio: w.radio(name), inUse: &inUse, t: t}
+			r.takes = time.Duration(i+1) * 300 * time.Millisecond
+			if i == 2 {
+				r.fail = errors.New("now and then")
+			}
+			if r.offer.Resource = "modem"; name == "alone" {
+				r.offer.Resource, r.inUse = "", new(atomic.Int32)
+			}
+			ps = append(ps, r)
+		}
+		m := w.manager(Config{Providers: ps, IdleTime: time.Second})
+		var all sync.WaitGroup
+		for worker := range 8 {
+			all.Go(func() {
+				r := rand.New(rand.NewPCG(uint64(worker), 1))
+				for range 150 {
+					request := needs(Require(Named([]string{"a", "b", "c", "alone"}[r.IntN(4)])))
+					if r.IntN(3) == 0 {
+						request = needs(Prefer(Named("b")))
+					}
+					request.Priority = r.IntN(4)
+					ctx, cancel := context.WithTimeout(t.Context(), time.Duration(r.IntN(4000))*time.Millisecond)
+					l, err := m.Acquire(ctx, request)
+					cancel()
+					if err != nil {
+						continue
+					}
+					select {
+					case <-l.Done():
+						if err := l.Err(); !errors.Is(err, ErrPreempted) && !errors.Is(err, pvd.ErrNoPvD) {
+							t.Error(err)
+						}
+					case <-time.After(time.Duration(r.IntN(3000)) * time.Millisecond):
+					}
+					if r.IntN(8) == 0 {
+						_ = w.reg.Remove(t.Context(), l.Ref()) // the network drops out
+					}
+					l.Release()
+				}
+			})
+		}
+		all.Wait()
+		time.Sleep(time.Hour)
+		if n := len(w.reg.List()); n != 0 || inUse.Load() != 0 {
+			t.Errorf("%d PvDs are left, and %d resources in use", n, inUse.Load())
+		}
+		if _, err := m.Acquire(t.Context(), needs(Require(Named("a")))); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// exclusive is a radio that sees to it that nobody else has what it needs.
+type exclusive struct {
+	*radio
+
+	inUse *atomic.Int32
+	t     *testing.T
+}
+
+func (r *exclusive) Attach(ctx context.Context) (pvd.Ref, error) {
+	if r.inUse.Add(1) > 1 {
+		r.t.Error("two have the modem")
+	}
+	ref, err := r.radio.Attach(ctx)
+	if err != nil {
+		r.inUse.Add(-1)
+	}
+	return ref, err
+}
+
+func (r *exclusive) Detach(ctx context.Context, ref pvd.Ref) error {
+	time.Sleep(100 * time.Millisecond)
+	defer r.inUse.Add(-1)
+	return r.radio.Detach(ctx, ref)
 }

@@ -1,6 +1,7 @@
 package selection
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/pvdstack/pvdstack/pvd"
@@ -78,7 +79,7 @@ func (m *Manager) prepare(a Action) (*prepared, error) {
 		return nil, fmt.Errorf("%v is no PvD to use", a.ref)
 	}
 	if (a.open || a.next) && a.kind != choose {
-		return nil, fmt.Errorf("only Choose opens networks or gives way")
+		return nil, errors.New("only Choose opens networks or gives way")
 	}
 	if a.kind != choose && a.kind != ask {
 		return p, nil

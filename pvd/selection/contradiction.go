@@ -96,10 +96,8 @@ func (rs Requirements) noTechnology() Requirements {
 			words = append(words, kind)
 		}
 	}
-	for _, w := range words {
-		if of.admit(w) {
-			return nil
-		}
+	if slices.ContainsFunc(words, of.admit) {
+		return nil
 	}
 	return of
 }

@@ -41,7 +41,7 @@ func (e *NoneError) Error() string {
 }
 
 // Is reports whether target is what a network without a route gives.
-func (e *NoneError) Is(target error) bool { return target == syscall.ENETUNREACH } //nolint:errorlint // the target of errors.Is comes as it is
+func (e *NoneError) Is(target error) bool { return target == syscall.ENETUNREACH }
 
 // Errors of a [Manager].
 var (

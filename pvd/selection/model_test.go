@@ -291,8 +291,7 @@ func checkRank(t *testing.T, data []byte) {
 	infos := w.infos()
 	got, err := policy.Rank(infos, rs)
 	want := modelRank(ps, model, names)
-	var contradiction *ContradictionError
-	if errors.As(err, &contradiction) {
+	if contradiction, ok := errors.AsType[*ContradictionError](err); ok {
 		musts := !slices.ContainsFunc(contradiction.Of, func(r Requirement) bool { return r.Level != Required && r.Level != Prohibited })
 		if musts && len(want) > 0 {
 			t.Errorf("%v: %q fulfil %v", err, want, rs)

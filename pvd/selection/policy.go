@@ -2,6 +2,7 @@ package selection
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -168,14 +169,14 @@ func (p *Policy) validate() error {
 	}
 	for _, c := range p.Criteria {
 		if c.compare == nil {
-			return fmt.Errorf("selection: policy: a criterion without a meaning: use ByMetric, ByTechnology, Lowest or Highest")
+			return errors.New("selection: policy: a criterion without a meaning: use ByMetric, ByTechnology, Lowest or Highest")
 		}
 	}
 	names := make(map[string]bool)
 	for _, g := range p.Groups {
 		switch {
 		case g.Name == "":
-			return fmt.Errorf("selection: policy: a group without a name")
+			return errors.New("selection: policy: a group without a name")
 		case names[g.Name]:
 			return fmt.Errorf("selection: policy: two groups %q", g.Name)
 		case len(g.Members) > MaxMembers:

@@ -266,6 +266,8 @@ func (m *Manager) closeLocked(n *network) {
 		n.idle = nil
 	}
 	switch n.state {
+	case closed, closing:
+		return
 	case opening:
 		n.state = closing
 		n.cancel()

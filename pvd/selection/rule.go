@@ -1,6 +1,7 @@
 package selection
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -87,10 +88,8 @@ func (r *Rule) validate() error {
 			return fmt.Errorf("ports %d to %d are none", p.First, p.Last)
 		}
 	}
-	for _, n := range r.Networks {
-		if n == "" {
-			return fmt.Errorf("an empty network")
-		}
+	if slices.Contains(r.Networks, "") {
+		return errors.New("an empty network")
 	}
 	for _, m := range r.Marks {
 		if m.Mask != 0 && m.Value&^m.Mask != 0 {
@@ -162,10 +161,10 @@ func splitNetwork(network string) (proto string, family byte) {
 // target is what of the call decides between PvDs.
 func (c *call) target() target {
 	t := target{addr: c.remote}
-	switch {
-	case c.family == '4':
+	switch c.family {
+	case '4':
 		t.family = IPv4
-	case c.family == '6':
+	case '6':
 		t.family = IPv6
 	}
 	switch {

@@ -90,15 +90,5 @@ func (ts technologies) excludes(other Property) bool {
 	if !ok {
 		return false
 	}
-	for _, w := range ts.words() {
-		if o.admits(w) {
-			return false
-		}
-	}
-	for _, w := range o.words() {
-		if ts.admits(w) {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(ts.words(), o.admits) && !slices.ContainsFunc(o.words(), ts.admits)
 }
