@@ -196,8 +196,9 @@ func (s *Socket) protocol() tcpip.TransportProtocolNumber {
 		return header.ICMPv4ProtocolNumber
 	case pvd.ICMPv6:
 		return header.ICMPv6ProtocolNumber
+	default:
+		return udp.ProtocolNumber
 	}
-	return udp.ProtocolNumber
 }
 
 func (s *Socket) owner() owner { return owner{app: s.app} }

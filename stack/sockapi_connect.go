@@ -109,8 +109,9 @@ func (s *Socket) connectStream(ctx context.Context, to netip.AddrPort) error {
 			return errWouldBlock
 		case stateConnected:
 			return s.report()
+		default:
+			return nil
 		}
-		return nil
 	})
 	if errors.Is(err, syscall.EAGAIN) {
 		return syscall.EINPROGRESS // the socket does not block from now on
@@ -165,6 +166,7 @@ func (s *Socket) startConnecting(ctx context.Context, to netip.AddrPort) (*prese
 			err = syscall.ECONNABORTED // it has been told by SO_ERROR
 		}
 		return nil, err
+	default:
 	}
 	r, err := s.remoteAddress(to)
 	if err != nil {
@@ -394,6 +396,7 @@ func (s *Socket) disconnect() error {
 		if s.isStream() {
 			_ = w.one.tcp.SetLinger(0) // what is not connected any more has no data to send
 		}
+	default:
 	}
 	s.retreat()
 	s.mu.Lock()

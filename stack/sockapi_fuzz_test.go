@@ -77,7 +77,8 @@ var socketPrograms = []string{
 // The addresses that programs use. Both PvDs have 10.0.0.1, the first 10.1.0.1 and fd01::1,
 // the second, which has no IPv6, 10.2.0.1 and a default route.
 var fuzzAddrs = []netip.Addr{
-	{}, netip.MustParseAddr("0.0.0.0"), netip.MustParseAddr("127.0.0.1"),
+	{},
+	netip.MustParseAddr("0.0.0.0"), netip.MustParseAddr("127.0.0.1"),
 	netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.1.0.1"), netip.MustParseAddr("10.2.0.1"),
 	netip.MustParseAddr("192.0.2.1"),
 	netip.MustParseAddr("::"), netip.MustParseAddr("::1"), netip.MustParseAddr("fd01::1"), netip.MustParseAddr("2001:db8::1"),
@@ -197,10 +198,16 @@ func (m *socketModel) open(b byte) {
 		p    pvd.Protocol
 		want string
 	}{
-		{pvd.INET, pvd.Stream, 0, "ok"}, {pvd.INET6, pvd.Stream, pvd.TCP, "ok"}, {pvd.INET, pvd.Datagram, 0, "ok"},
-		{pvd.INET6, pvd.Datagram, pvd.UDP, "ok"}, {pvd.INET, pvd.Datagram, pvd.ICMP, "ok"}, {pvd.INET6, pvd.Datagram, pvd.ICMPv6, "ok"},
-		{pvd.INET6, pvd.Datagram, pvd.ICMP, "EPROTONOSUPPORT"}, {pvd.INET, pvd.Stream, pvd.UDP, "EPROTONOSUPPORT"},
-		{99, pvd.Stream, 0, "EAFNOSUPPORT"}, {pvd.INET, 99, 0, "ESOCKTNOSUPPORT"},
+		{pvd.INET, pvd.Stream, 0, "ok"},
+		{pvd.INET6, pvd.Stream, pvd.TCP, "ok"},
+		{pvd.INET, pvd.Datagram, 0, "ok"},
+		{pvd.INET6, pvd.Datagram, pvd.UDP, "ok"},
+		{pvd.INET, pvd.Datagram, pvd.ICMP, "ok"},
+		{pvd.INET6, pvd.Datagram, pvd.ICMPv6, "ok"},
+		{pvd.INET6, pvd.Datagram, pvd.ICMP, "EPROTONOSUPPORT"},
+		{pvd.INET, pvd.Stream, pvd.UDP, "EPROTONOSUPPORT"},
+		{99, pvd.Stream, 0, "EAFNOSUPPORT"},
+		{pvd.INET, 99, 0, "ESOCKTNOSUPPORT"},
 	}
 	k := pick(kinds, b)
 	s, err := m.host.Socket(k.f, k.typ, k.p)
@@ -236,6 +243,7 @@ func (m *socketModel) look(k *modelSock) {
 		peer = []string{"ok"}
 	case modelConnecting:
 		peer = []string{"ok", "ENOTCONN"}
+	default:
 	}
 	_, err = k.s.PeerAddr()
 	m.check("PeerAddr", k, err, peer)

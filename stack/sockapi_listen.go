@@ -231,8 +231,9 @@ func (s *Socket) shutdown(how pvd.Shutdown) error {
 		return nil
 	case stateConnected:
 		return s.shutdownStream(w.one, how)
+	default:
+		return syscall.ENOTCONN
 	}
-	return syscall.ENOTCONN
 }
 
 // unlisten has the socket listen no more.

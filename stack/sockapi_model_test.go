@@ -293,6 +293,7 @@ func (k *modelSock) reach(in pvd.Ref, to netip.Addr) string {
 		return "ENETUNREACH"
 	case 99999:
 		return "ENOPVD"
+	default:
 	}
 	if to.Zone() != "" {
 		return "ENOPVD"
@@ -374,9 +375,9 @@ func (k *modelSock) rivalsOfPort() []string {
 func (k *modelSock) dissolve() {
 	switch k.state {
 	case modelIdle, modelBound:
-		return
+	default:
+		k.back()
 	}
-	k.back()
 }
 
 // back returns the socket to what it was bound to.
@@ -424,6 +425,7 @@ func (k *modelSock) connectStream(at netip.AddrPort) []string {
 		}
 		k.told = true
 		return []string{"ok"}
+	default:
 	}
 	to, refusal := k.destination(at.Addr())
 	if refusal != "" {
@@ -584,8 +586,9 @@ func (k *modelSock) sendStream(ref pvd.Ref) []string {
 		return append(slices.Clone(handshakeErrors), "ok", "EAGAIN", "EPIPE")
 	case modelConnected:
 		return []string{"ok", "EAGAIN", "EPIPE", "ECONNRESET"}
+	default:
+		return []string{"EPIPE", "ECONNRESET"}
 	}
-	return []string{"EPIPE", "ECONNRESET"}
 }
 
 func (k *modelSock) recv() []string {
@@ -637,6 +640,7 @@ func (k *modelSock) shutdown(how pvd.Shutdown) []string {
 		return []string{"ok"}
 	case modelConnected:
 		return []string{"ok", "ENOTCONN"}
+	default:
 	}
 	if k.vague {
 		return []string{"ok", "ENOTCONN"}

@@ -27,16 +27,16 @@ type optionRule struct {
 const optionCount = int(pvd.OptProtocol) + 1
 
 var optionRules = [optionCount]optionRule{
-	pvd.OptRecvPvD: onOff(true, true, 0, nil),
-	pvd.OptRecvPktInfo: onOff(true, true, 0, func(o *tcpip.SocketOptions, on bool) {
+	pvd.OptRecvPvD: onOff(true, nil),
+	pvd.OptRecvPktInfo: onOff(true, func(o *tcpip.SocketOptions, on bool) {
 		o.SetReceivePacketInfo(on)
 		o.SetIPv6ReceivePacketInfo(on)
 	}),
-	pvd.OptRecvToS: onOff(true, true, 0, func(o *tcpip.SocketOptions, on bool) {
+	pvd.OptRecvToS: onOff(true, func(o *tcpip.SocketOptions, on bool) {
 		o.SetReceiveTOS(on)
 		o.SetReceiveTClass(on)
 	}),
-	pvd.OptRecvHopLimit: onOff(true, true, 0, func(o *tcpip.SocketOptions, on bool) {
+	pvd.OptRecvHopLimit: onOff(true, func(o *tcpip.SocketOptions, on bool) {
 		o.SetReceiveTTL(on)
 		o.SetReceiveHopLimit(on)
 	}),
@@ -44,7 +44,7 @@ var optionRules = [optionCount]optionRule{
 	pvd.OptHopLimit:  {stream: true, datagram: true, low: -1, high: 255, initial: -1, apply: applyHopLimit},
 	pvd.OptMark:      {stream: true, datagram: true, high: math.MaxUint32},
 	pvd.OptV6Only:    {stream: true, datagram: true, high: 1, early: true},
-	pvd.OptReuseAddr: onOff(true, true, 0, (*tcpip.SocketOptions).SetReuseAddress),
+	pvd.OptReuseAddr: onOff(true, (*tcpip.SocketOptions).SetReuseAddress),
 	pvd.OptBroadcast: {stream: true, datagram: true, high: 1, apply: applyBroadcast},
 	pvd.OptRecvBuffer: {
 		stream: true, datagram: true, high: math.MaxInt32,
@@ -56,11 +56,11 @@ var optionRules = [optionCount]optionRule{
 		apply: func(p *presence, v int64) { _ = p.base().SetWriteBuffer(atLeastOne(int(v))) },
 		now:   func(p *presence) int64 { return p.base().ep.SocketOptions().GetSendBufferSize() },
 	},
-	pvd.OptNoDelay: onOff(true, false, 0, func(o *tcpip.SocketOptions, on bool) { o.SetDelayOption(!on) }),
+	pvd.OptNoDelay: onOff(false, func(o *tcpip.SocketOptions, on bool) { o.SetDelayOption(!on) }),
 	pvd.OptLinger: {stream: true, datagram: true, low: -1, high: math.MaxInt32, initial: -1, apply: func(p *presence, v int64) {
 		p.base().ep.SocketOptions().SetLinger(tcpip.LingerOption{Enabled: v == 0})
 	}},
-	pvd.OptKeepAlive: onOff(true, true, 0, (*tcpip.SocketOptions).SetKeepAlive),
+	pvd.OptKeepAlive: onOff(true, (*tcpip.SocketOptions).SetKeepAlive),
 	pvd.OptKeepIdle: {stream: true, low: 1, high: math.MaxInt16, initial: int64(keepAliveIdle / time.Second), apply: func(p *presence, v int64) {
 		idle := tcpip.KeepaliveIdleOption(time.Duration(v) * time.Second)
 		_ = p.base().ep.SetSockOpt(&idle) // TCP knows the option
@@ -82,8 +82,9 @@ var optionRules = [optionCount]optionRule{
 	pvd.OptProtocol:  queried(func(s *Socket) int64 { return int64(s.proto) }),
 }
 
-func onOff(stream, datagram bool, initial int64, set func(*tcpip.SocketOptions, bool)) optionRule {
-	r := optionRule{stream: stream, datagram: datagram, high: 1, initial: initial}
+// onOff is the rule of an option that streams have.
+func onOff(datagram bool, set func(*tcpip.SocketOptions, bool)) optionRule {
+	r := optionRule{stream: true, datagram: datagram, high: 1}
 	if set != nil {
 		r.apply = func(p *presence, v int64) { set(p.base().ep.SocketOptions(), v != 0) }
 	}

@@ -77,6 +77,7 @@ func (s *Socket) newVisit(d *domain, port uint16) (*visit, error) {
 		protos = protos[:1]
 	case family6:
 		protos = protos[1:]
+	default:
 	}
 	v := &visit{port: gports.Reservation{Networks: protos, Transport: s.protocol(), Port: port}}
 	if _, terr := d.stk.ReservePort(d.stk.SecureRNG(), v.port, nil); terr != nil {

@@ -64,8 +64,9 @@ func (s *Socket) events() pvd.Events {
 		return w.anyReadable()
 	case stateConnected:
 		return w.one.events()
+	default:
+		return 0
 	}
-	return 0
 }
 
 func (s *Socket) hasError() bool {
