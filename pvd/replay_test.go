@@ -6,7 +6,6 @@ import (
 	"maps"
 	"math/rand/v2"
 	"reflect"
-	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -199,24 +198,26 @@ func TestR17_Replay(t *testing.T) {
 	r := pvd.NewRegistry(pvd.RegistryConfig{})
 	defer r.Close()
 	release := make(chan struct{})
-	var running sync.WaitGroup
+	var running, begun sync.WaitGroup
 	var all []*replay
 	for i, f := range append(replayed, replayed...) {
 		p, slow := newReplay(f), i >= len(replayed)
 		all = append(all, p)
+		begun.Add(1)
+		once := sync.OnceFunc(begun.Done)
 		running.Go(func() {
 			for e, err := range r.Watch(t.Context(), f) {
 				p.see(e, err)
+				if e.Kind == pvd.Synced {
+					once()
+				}
 				if slow && e.Kind == pvd.Synced {
 					<-release
 				}
 			}
 		})
 	}
-	for r.Watchers() < len(all) {
-		runtime.Gosched()
-	}
-	time.Sleep(10 * time.Millisecond) // for their snapshots; not needed for the test to pass
+	begun.Wait()
 	var changing sync.WaitGroup
 	for seed := range uint64(3) {
 		changing.Go(func() {
