@@ -274,7 +274,18 @@ func TestP12_Bundled(t *testing.T) {
 		wlan.edits = []edit{access(pvd.WLAN)}
 		cell := w.radio("cell", pvd.Access.With(pvd.Cellular), pvd.Cost.With(9))
 		cell.edits = []edit{access(pvd.Cellular)}
-		m := w.manager(Config{Providers: []Provider{cell, wlan}, Policy: Policy{Criteria: []Criterion{Lowest(pvd.Cost)}}})
+		m := w.manager(Config{
+			Providers: []Provider{cell, wlan}, Policy: Policy{Criteria: []Criterion{Lowest(pvd.Cost)}},
+			Apps: map[string]Policy{"rich": {Criteria: []Criterion{Highest(pvd.Cost)}}},
+		})
+		for app, want := range map[string]string{"": "wlan", "rich": "cell"} { // by the policy that holds
+			l := acquire(t, m, Request{App: app})
+			if got := w.name(l.Ref()); got != want {
+				t.Errorf("%q gets %s, want %s", app, got, want)
+			}
+			l.Release()
+			time.Sleep(time.Hour)
+		}
 		first := acquire(t, m, needs(Require(AnyCellular)))
 		second := acquire(t, m, needs())
 		if first.Ref() != second.Ref() {
@@ -284,13 +295,13 @@ func TestP12_Bundled(t *testing.T) {
 		if w.name(third.Ref()) != "wlan" {
 			t.Errorf("%s", w.name(third.Ref()))
 		}
-		cell.expect(t, 1, 0)
-		wlan.expect(t, 1, 0)
+		cell.expect(t, 2, 1)
+		wlan.expect(t, 2, 1)
 		first.Release()
 		second.Release()
 		time.Sleep(IdleTime)
-		cell.expect(t, 1, 1)
-		wlan.expect(t, 1, 0)
+		cell.expect(t, 2, 2)
+		wlan.expect(t, 2, 1)
 	})
 }
 
@@ -565,4 +576,19 @@ func (r *exclusive) Detach(ctx context.Context, ref pvd.Ref) error {
 	time.Sleep(100 * time.Millisecond)
 	defer r.inUse.Add(-1)
 	return r.radio.Detach(ctx, ref)
+}
+
+// Nothing is opened for want of what has just been attached.
+func TestAcquireSeesWhatIsThere(t *testing.T) {
+	w := newWorld(t)
+	r := w.radio("radio")
+	r.takes = 0
+	m := w.manager(Config{Providers: []Provider{r}})
+	for range 100 {
+		ref := w.add("there")
+		if l, err := m.Acquire(t.Context(), needs()); err != nil || l.Ref() != ref {
+			t.Fatal(w.name(l.Ref()), err)
+		}
+		w.remove(ref)
+	}
 }

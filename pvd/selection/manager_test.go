@@ -117,7 +117,9 @@ func TestP6_BetterLostLeaving(t *testing.T) {
 		}
 		settle := synctest.Wait
 		settle()
-		expect(Found, pvd.Null, pvd.Unspecified)
+		if ev := expect(Found, pvd.Null, pvd.Unspecified); ev.Kind.String() != "found" || EventKind(9).String() != "event 9" {
+			t.Errorf("%v, %v", ev.Kind, EventKind(9))
+		}
 		cell := w.add("cellular", groups("snap"))
 		expect(Found, cell, pvd.Unspecified)
 		home := w.add("home", groups("snap"), access(pvd.WLAN))

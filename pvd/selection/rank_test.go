@@ -212,6 +212,9 @@ func TestContradictions(t *testing.T) {
 		{Requirements{Require(AtLeast(pvd.Cost, 5)), Require(MaxCost(5))}, ""},
 		{Requirements{Require(MaxLatency(time.Second)), Prohibit(MaxLatency(2 * time.Second))}, "latency of at most 1s"},
 		{Requirements{Require(MaxCost(4)), Require(MinSpeed(9))}, ""},
+		{Requirements{Require(Is(20)), Prohibit(Is(20))}, "require pvd#20 contradicts prohibit pvd#20"},
+		{Requirements{Require(Is(20)), Prohibit(Is(21)), Prohibit(Metered)}, ""},
+		{Requirements{Require(has), Require(IPv4)}, ""},
 		{Requirements{Require(Is(20)), Require(Is(21))}, "require pvd#20 contradicts require pvd#21"},
 		{Requirements{Require(Named("a")), Prohibit(Named("a"))}, `require the name "a" contradicts`},
 		{Requirements{Require(Named("a")), Require(Named("a.example"))}, ""}, // a name and an ID

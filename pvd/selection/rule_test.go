@@ -57,6 +57,7 @@ func TestP41_RuleSelectors(t *testing.T) {
 		{by("Mail", plain), "unspecified"},
 		{to("10.1.2.3", 80), "dst"},
 		{to("::ffff:10.1.2.3", 80), "dst"},
+		{to("0.0.0.0", 80), "unspecified"},
 		{to("2001:db8::5", 80), "dst"},
 		{to("11.1.2.3", 80), "unspecified"},
 		{to("wiki.corp.example", 80), "dst"},
