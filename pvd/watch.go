@@ -32,8 +32,11 @@ func (r *Registry) Watch(ctx context.Context, f Filter) iter.Seq2[Event, error] 
 	}
 }
 
-// errBroken is what ends a watcher whose loop does not go on.
-var errBroken = errors.New("pvd: loop left")
+// Why a watcher does not go on as it did, besides what may come from its context.
+var (
+	errBroken = errors.New("pvd: loop left")
+	errBehind = errors.New("pvd: more has changed than is kept")
+)
 
 // A watcher is one loop over what Watch returned. All of it but wake is its goroutine's.
 type watcher struct {
@@ -86,7 +89,7 @@ func (w *watcher) run() error {
 		if err == nil {
 			err = w.follow()
 		}
-		if !errors.Is(err, ErrLagged) {
+		if !errors.Is(err, errBehind) {
 			return err
 		}
 		if !w.yield(Event{}, ErrLagged) {
@@ -123,7 +126,7 @@ func (w *watcher) follow() error {
 			return context.Cause(w.ctx)
 		}
 		if !w.look() {
-			return ErrLagged
+			return errBehind
 		}
 		if err := w.tellAll(); err != nil {
 			return err

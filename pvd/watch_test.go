@@ -360,6 +360,7 @@ func TestWatchEnds(t *testing.T) {
 	}{
 		"cancelled":          {func(_ *pvd.Registry, cancel context.CancelCauseFunc) { cancel(nil) }, context.Canceled},
 		"cancelled, and why": {func(_ *pvd.Registry, cancel context.CancelCauseFunc) { cancel(reason) }, reason},
+		"cancelled, oddly":   {func(_ *pvd.Registry, cancel context.CancelCauseFunc) { cancel(pvd.ErrLagged) }, pvd.ErrLagged},
 		"closed":             {func(r *pvd.Registry, _ context.CancelCauseFunc) { r.Close() }, pvd.ErrClosed},
 	} {
 		t.Run(name, func(t *testing.T) {
