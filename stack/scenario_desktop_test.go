@@ -11,7 +11,7 @@ import (
 
 // RFC 6419 section 3.2.1.1. P32: the default route of the interface with the lowest metric;
 // of several, the first, or all in turn by destination.
-func TestScenarioWindowsMetrics(t *testing.T) {
+func TestP32_ScenarioWindowsMetrics(t *testing.T) {
 	e := newEquipment(t)
 	e.join("slow", pvd.Metric.With(50))
 	e.join("first", pvd.Metric.With(10))
@@ -56,7 +56,7 @@ func refOf(t *testing.T, v any) pvd.Ref {
 // RFC 6419 section 3.2.2.1. P41, P42: routing tables are PvDs, and the policy database is
 // rules: by source, ToS, output interface and mark, and marks by protocol, destination and
 // port. It tells overlapping address spaces apart.
-func TestScenarioLinuxPolicyRouting(t *testing.T) {
+func TestP41_P42_ScenarioLinuxPolicyRouting(t *testing.T) {
 	e := newEquipment(t)
 	main := e.join("main")
 	for i, name := range []string{"uplink", "office", "voice", "lab"} {
@@ -110,7 +110,7 @@ func TestScenarioLinuxPolicyRouting(t *testing.T) {
 // RFC 6419 section 3.2.2.3. P24, P46, P53, P56: on other systems, what is configured last
 // becomes everybody's routes and DNS. Here a PvD's configuration is its own, whatever comes
 // when.
-func TestScenarioLastOneDoesNotWin(t *testing.T) {
+func TestP24_P53_P56_ScenarioLastOneDoesNotWin(t *testing.T) {
 	for _, order := range [][2]string{{"a", "b"}, {"b", "a"}} {
 		t.Run(order[0]+" first", func(t *testing.T) {
 			e := newEquipment(t)

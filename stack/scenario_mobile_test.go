@@ -30,7 +30,7 @@ func preferIPv4() pvd.Element {
 // RFC 6419 section 3.1.1. P1, P2, P5, P6, P7, P8, P9: named access points that have all
 // that a connection needs; which one an application is on is fixed, or asked for, or left
 // to the system within a service network.
-func TestScenarioS60(t *testing.T) {
+func TestP1_P2_P5_P6_P7_P9_P55_ScenarioS60(t *testing.T) {
 	e := newEquipment(t)
 	gprs := e.join("gprs", pvd.Access.With("gprs"), preferIPv4())
 	e.join("mms", pvd.Access.With("gprs"))
@@ -97,7 +97,7 @@ func TestScenarioS60(t *testing.T) {
 
 // RFC 6419 section 3.1.2. P10, P11, P12, P13: connections are opened for what has to be
 // reached, by cost; they are shared, closed when idle, and taken by who has priority.
-func TestScenarioWindowsMobile(t *testing.T) {
+func TestP10_P11_P12_P13_ScenarioWindowsMobile(t *testing.T) {
 	const idle = 30 * time.Millisecond
 	e := newEquipment(t)
 	vpn := e.offered("vpn", "", pvd.Access.With(pvd.VPN), pvd.Groups.With([]string{"work"}))
@@ -174,7 +174,7 @@ func TestScenarioWindowsMobile(t *testing.T) {
 
 // RFC 6419 section 3.1.2. P14, P15, P16: the lower metric, then wired before wireless and
 // WLAN before cellular, unless an application's mapping says otherwise.
-func TestScenarioWindowsPhone7(t *testing.T) {
+func TestP14_P15_P16_ScenarioWindowsPhone7(t *testing.T) {
 	e := newEquipment(t)
 	e.join("umts", pvd.Access.With("umts"), pvd.Speed.With(384_000))
 	wlan := e.join("wlan", pvd.Access.With(pvd.WLAN), pvd.Speed.With(54_000_000))
@@ -206,7 +206,7 @@ func TestScenarioWindowsPhone7(t *testing.T) {
 // RFC 6419 section 3.1.3. P18, P19, P20, P21: each application picks its gateway; it picks
 // the network by its source address, or the device does by cost, ToS and what the user
 // prefers.
-func TestScenarioBlackBerry(t *testing.T) {
+func TestP18_P19_P20_ScenarioBlackBerry(t *testing.T) {
 	e := newEquipment(t)
 	proxy := pvd.Proxy{Protocol: "http-connect", Address: "192.168.1.1:80"}
 	e.join("enterprise", pvd.Proxies.With([]pvd.Proxy{proxy}), pvd.Cost.With(9))
@@ -270,7 +270,7 @@ func TestScenarioBlackBerry(t *testing.T) {
 
 // RFC 6419 section 3.1.4. P22, P26: marks and rules, and a ConnectivityManager: routes by a
 // named interface, permission, failover, notices, and a list of all there is.
-func TestScenarioAndroid(t *testing.T) {
+func TestP22_P26_ScenarioAndroid(t *testing.T) {
 	e := newEquipment(t)
 	wifi := e.join("wifi", pvd.Access.With(pvd.WLAN))
 	mobile := e.join("mobile", pvd.Access.With(pvd.Cellular))
@@ -344,7 +344,7 @@ func TestScenarioAndroid(t *testing.T) {
 
 // RFC 6419 section 3.1.5. P27, P28, P29, P30: netpolicies, bound and unbound, a default one,
 // and DNS in the netpolicy's network alone, one server after the other.
-func TestScenarioBrew(t *testing.T) {
+func TestP27_P28_P29_ScenarioBrew(t *testing.T) {
 	e := newEquipment(t)
 	e.join("cdma", pvd.Access.With("cdma"), pvd.Cost.With(2), pvd.Groups.With([]string{"carrier"}))
 	e.attach(e.lay("lte", func(c *pvd.Config) {
@@ -437,7 +437,7 @@ func TestP30_ServersInTurn(t *testing.T) {
 
 // RFC 6419 section 3.1.6. P31: requirements are registered; the manager weighs availability,
 // cost and stability, and shares.
-func TestScenarioArena(t *testing.T) {
+func TestP31_ScenarioArena(t *testing.T) {
 	stability := pvd.NewKey[uint8]("stability", nil)
 	e := newEquipment(t)
 	e.join("shaky", pvd.Cost.With(1), stability.With(10))
