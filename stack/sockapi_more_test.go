@@ -76,6 +76,7 @@ func TestSocketBroadcast(t *testing.T) {
 // TestSocketTentative has all that would do be tentative: who waits gets it, who does not is
 // told.
 func TestSocketTentative(t *testing.T) {
+	t.Parallel()
 	h, far := newHost(t), newHost(t)
 	pipeOf(t, tun.Ethernet, "wire", h, far)
 	peer := add(t, far, config("wire", "10.0.0.2/24", "fd00::2/64"))
@@ -215,5 +216,58 @@ func TestSocketSelector(t *testing.T) {
 	c := <-calls
 	if c.App != "app" || c.Network != "udp4" || c.Remote != netip.MustParseAddrPort("192.168.1.1:7") || c.Mark != 5 || c.ToS != 8 {
 		t.Errorf("asked about %+v", c)
+	}
+}
+
+// TestS5_S23_PvDOption sets IP_PVD and IPV6_PVD: sources and routes are those of the PvD, and
+// of no other that would have them.
+func TestS5_S23_PvDOption(t *testing.T) {
+	h := newHost(t)
+	pipe(t, "wire", h, nil)
+	p := netip.MustParsePrefix
+	var refs []pvd.Ref
+	for i := range 2 {
+		far := fmt.Sprintf("203.0.113.%d/32", i) // each has a route that the other has not
+		n := add(t, h, pvd.Config{
+			Links:     []string{"wire"},
+			Addresses: []pvd.Address{{Prefix: p(fmt.Sprintf("10.%d.0.1/24", i))}, {Prefix: p(fmt.Sprintf("fd0%d::1/64", i))}},
+			Routes:    []pvd.Route{{To: p(far)}, {To: p("198.51.100.0/24")}, {To: p(fmt.Sprintf("2001:db8:%d::/48", i))}, {To: p("2001:db8:9::/48")}},
+		})
+		refs = append(refs, n.PvD())
+	}
+	_ = h.SetDefault(refs[0])
+	for i, ref := range refs {
+		for _, tt := range []struct {
+			f        pvd.Family
+			to, from string // no source: there is no way
+		}{
+			{pvd.INET, "198.51.100.1", fmt.Sprintf("10.%d.0.1", i)},
+			{pvd.INET6, "2001:db8:9::1", fmt.Sprintf("fd0%d::1", i)},
+			{pvd.INET, fmt.Sprintf("203.0.113.%d", i), fmt.Sprintf("10.%d.0.1", i)},
+			{pvd.INET, fmt.Sprintf("203.0.113.%d", 1-i), ""},
+			{pvd.INET6, fmt.Sprintf("2001:db8:%d::1", i), fmt.Sprintf("fd0%d::1", i)},
+			{pvd.INET6, fmt.Sprintf("2001:db8:%d::1", 1-i), ""},
+		} {
+			for _, typ := range []pvd.SocketType{pvd.Stream, pvd.Datagram} {
+				k := mustSocket(t, h, tt.f, typ, pvd.Unspecified)
+				if err := errors.Join(k.SetOption(pvd.OptPvD, int64(ref)), k.SetNonblock(true)); err != nil {
+					t.Fatal(err)
+				}
+				if got, err := k.Option(pvd.OptPvD); err != nil || pvd.Ref(got) != ref {
+					t.Errorf("%v, %v", pvd.Ref(got), err)
+				}
+				err := k.Connect(t.Context(), netip.AddrPortFrom(netip.MustParseAddr(tt.to), 9))
+				if tt.from == "" {
+					wantOpError(t, err, syscall.ENETUNREACH)
+					continue
+				}
+				if err != nil && !errors.Is(err, syscall.EINPROGRESS) {
+					t.Fatal(err)
+				}
+				if a, err := k.LocalAddr(); err != nil || a.Addr() != netip.MustParseAddr(tt.from) {
+					t.Errorf("to %s in PvD %d: from %v, %v", tt.to, i, a, err)
+				}
+			}
+		}
 	}
 }

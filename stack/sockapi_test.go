@@ -272,9 +272,9 @@ func TestS27_BindThreeCases(t *testing.T) {
 	}
 }
 
-// TestS27_BindRestrictsSources has a socket that is bound to a PvD, but no address, send: each
+// TestS9_S27_BindRestrictsSources has a socket that is bound to a PvD, but no address, send: each
 // time with that PvD's source.
-func TestS27_BindRestrictsSources(t *testing.T) {
+func TestS9_S27_BindRestrictsSources(t *testing.T) {
 	s := newStar(t, 2)
 	if err := s.host.SetDefault(s.own[0].PvD()); err != nil {
 		t.Fatal(err)
