@@ -77,6 +77,8 @@ func (s *Socket) home(a *literal) (*domain, error) {
 	s.mu.Unlock()
 	everywhere := s.isEverywhere(scope)
 	switch {
+	case scope == pvd.All && !s.app.mayBridge():
+		return nil, syscall.EACCES
 	case everywhere && a.addr.IsUnspecified() && a.zone == "":
 		return nil, nil
 	case scope == pvd.All:

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -79,7 +80,7 @@ func (k *kernelSock) shutdown(how int) error      { return unix.Shutdown(k.fd, h
 func (k *kernelSock) connect(a netip.AddrPort) error {
 	if !a.IsValid() {
 		var unspec [16]byte // AF_UNSPEC is 0
-		_, _, errno := unix.Syscall(unix.SYS_CONNECT, uintptr(k.fd), addressOf(&unspec), 16)
+		_, _, errno := unix.Syscall(unix.SYS_CONNECT, uintptr(k.fd), uintptr(unsafe.Pointer(&unspec)), 16)
 		if errno != 0 {
 			return errno
 		}

@@ -1,9 +1,5 @@
 package stack_test
 
-import "unsafe"
-
-func addressOf(b *[16]byte) uintptr { return uintptr(unsafe.Pointer(b)) }
-
 // kernelPrograms are programs for [sockWorld]: calls in states, of which a Linux kernel knows
 // the outcome.
 var kernelPrograms = map[string]string{

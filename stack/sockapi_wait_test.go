@@ -61,7 +61,9 @@ func TestS37_SocketPolicy(t *testing.T) {
 		t.Errorf("bound in %v", one.PvD())
 	}
 	wantOpError(t, mustSocket(t, single, pvd.INET, pvd.Datagram, pvd.Unspecified).Connect(pvd.NewContext(t.Context(), refs[0]), to), syscall.EACCES)
+	wantOpError(t, mustSocket(t, single, pvd.INET, pvd.Stream, pvd.All).Listen(1), syscall.EACCES)
 	_ = one.Close()
+	wantOpError(t, mustSocket(t, single, pvd.INET, pvd.Datagram, pvd.All).Bind(netip.MustParseAddrPort("0.0.0.0:0")), syscall.EACCES)
 	if err := mustSocket(t, single, pvd.INET, pvd.Datagram, pvd.Unspecified).Connect(pvd.NewContext(t.Context(), refs[0]), to); err != nil {
 		t.Error("after Close:", err)
 	}
