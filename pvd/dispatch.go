@@ -1,6 +1,7 @@
 package pvd
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,6 +23,7 @@ type dispatcher struct {
 	changed  []*record // what has changed, for its memory
 	first    lane      // those who watch the PvDs that have changed
 	firstSeq uint64    // the journal's, when first was last filled
+	def      Ref       // the default, when the journal was last read
 
 	rest     lane          // those who watch all PvDs, one after the other
 	restSeq  uint64        // the journal's, when rest was last filled
@@ -52,6 +54,8 @@ func places(w *watcher) []Ref {
 		return []Ref{watchesAll}
 	case len(w.refs) == 0:
 		return []Ref{watchesDefault}
+	case w.sees != nil && w.filter.has(DefaultChanged):
+		return append(slices.Clone(w.refs), watchesDefault)
 	}
 	return w.refs
 }
@@ -129,11 +133,9 @@ func (d *dispatcher) look() {
 	changed, _ := d.since(&d.firstSeq)
 	d.mu.Lock()
 	for _, p := range changed {
-		for w := range d.watching[p.ref] {
-			if !w.queued {
-				w.queued = true
-				d.first.push(w)
-			}
+		d.pushFirst(p.ref)
+		if p.ref == d.def {
+			d.pushFirst(watchesDefault) // who may see it no more, or see it now
 		}
 	}
 	d.mu.Unlock()
@@ -154,6 +156,15 @@ func (d *dispatcher) look() {
 	}
 }
 
+func (d *dispatcher) pushFirst(at Ref) {
+	for w := range d.watching[at] {
+		if !w.queued {
+			w.queued = true
+			d.first.push(w)
+		}
+	}
+}
+
 // since returns the PvDs that have changed since a moment in the journal, up to the next
 // call, and moves that to now. Everyone is concerned when the default has changed, or when
 // the PvDs are too many to be found.
@@ -164,7 +175,7 @@ func (d *dispatcher) since(seq *uint64) (changed []*record, everyone bool) {
 	defer r.mu.RUnlock()
 	changed, ok := r.journal.since(*seq, d.changed[:0])
 	everyone = !ok || r.journal.defaultSeq > *seq
-	*seq, d.changed = r.journal.seq, changed
+	*seq, d.changed, d.def = r.journal.seq, changed, r.def
 	return changed, everyone
 }
 

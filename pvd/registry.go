@@ -27,6 +27,7 @@ type Registry struct {
 	journal journal
 	order   []Ref // in the order of attachment
 	def     Ref
+	defWas  *Info         // the default as it was when it went; nil while it is there
 	changed chan struct{} // closed and replaced at each change
 
 	staleMu sync.Mutex
@@ -258,6 +259,9 @@ func (r *Registry) withdraw(ref Ref) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p := r.pvds[ref]
+	if ref == r.def {
+		r.defWas = p.info.Load()
+	}
 	delete(r.pvds, ref)
 	r.order = slices.DeleteFunc(r.order, func(o Ref) bool { return o == ref })
 	p.info.Store(nil)
@@ -315,7 +319,7 @@ func (r *Registry) SetDefault(ref Ref) error {
 		return ErrNoPvD
 	}
 	if r.def != ref {
-		r.def = ref
+		r.def, r.defWas = ref, nil
 		r.journal.renewDefault()
 		r.notifyLocked()
 	}

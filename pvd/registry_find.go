@@ -34,6 +34,26 @@ func (r *Registry) On(link string) []Ref {
 	return refs
 }
 
+// DefaultAmong is [Registry.Default] for somebody who sees some PvDs only: where the default
+// is none of them it is [Null]. One that is gone counts as what it was. sees must not call
+// the Registry.
+func (r *Registry) DefaultAmong(sees func(*Info) bool) Ref {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.defaultAmongLocked(sees)
+}
+
+func (r *Registry) defaultAmongLocked(sees func(*Info) bool) Ref {
+	i := r.defWas
+	if p := r.pvds[r.def]; p != nil {
+		i = p.info.Load()
+	}
+	if i != nil && !sees(i) {
+		return Null
+	}
+	return r.def
+}
+
 // ErrAmbiguous reports that a name is that of several PvDs.
 var ErrAmbiguous = errors.New("several provisioning domains have the name")
 

@@ -21,9 +21,21 @@ import (
 // new snapshot; one that has Refs never does. Any other error is the last pair of the loop
 // and says why it ends: that of ctx, or [ErrClosed], before which all changes have been told.
 func (r *Registry) Watch(ctx context.Context, f Filter) iter.Seq2[Event, error] {
+	return r.watch(ctx, f, nil)
+}
+
+// WatchAmong is [Registry.Watch] for somebody who sees some PvDs only. The others are not
+// there for him; as the default they are [Null]. What he sees of a PvD may depend on nothing
+// but its Info. sees must not call the Registry.
+func (r *Registry) WatchAmong(ctx context.Context, f Filter, sees func(*Info) bool) iter.Seq2[Event, error] {
+	return r.watch(ctx, f, sees)
+}
+
+func (r *Registry) watch(ctx context.Context, f Filter, sees func(*Info) bool) iter.Seq2[Event, error] {
 	f = f.clone()
 	return func(yield func(Event, error) bool) {
 		w := newWatcher(ctx, r, &f, yield)
+		w.sees = sees
 		r.watchers.add(w)
 		defer r.watchers.remove(w)
 		if err := w.run(); !errors.Is(err, errBroken) {
@@ -43,6 +55,7 @@ type watcher struct {
 	ctx      context.Context //nolint:containedctx // it lives as long as the call that it came with
 	registry *Registry
 	filter   *Filter
+	sees     func(*Info) bool // nil: all
 	yield    func(Event, error) bool
 	wake     chan struct{} // holds one token while there may be something to see
 
@@ -53,6 +66,7 @@ type watcher struct {
 	seq    uint64        // the journal's, when the watcher last looked
 	known  map[Ref]*Info // what the loop has been told last
 	def    Ref           // the default, when the watcher last looked
+	seen   Ref           // the same, if it is one that is seen
 	told   Ref           // and what the loop has been told
 	news   []*record     // what has to be told, for its memory
 	keys   []AnyKey      // likewise
@@ -140,7 +154,7 @@ func (w *watcher) lookAtAll() {
 	r := w.registry
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	w.seq, w.def = r.journal.seq, r.def
+	w.lookAtDefault()
 	if !w.all {
 		w.lookAtRefs()
 		return
@@ -158,7 +172,7 @@ func (w *watcher) look() (ok bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	since, before := w.seq, w.def
-	w.seq, w.def = r.journal.seq, r.def
+	w.lookAtDefault()
 	if w.all {
 		w.news, ok = r.journal.since(since, w.news)
 		slices.Reverse(w.news)
@@ -169,6 +183,14 @@ func (w *watcher) look() (ok bool) {
 	}
 	w.lookAtRefs()
 	return true
+}
+
+func (w *watcher) lookAtDefault() {
+	r := w.registry
+	w.seq, w.def, w.seen = r.journal.seq, r.def, r.def
+	if w.sees != nil {
+		w.seen = r.defaultAmongLocked(w.sees)
+	}
 }
 
 func (w *watcher) lookAtRefs() {
@@ -199,13 +221,19 @@ func (w *watcher) tellAll() error {
 			return err
 		}
 	}
-	if w.told == w.def {
+	ref := w.seen
+	info, _ := w.registry.Info(ref) // none of Null, nor of one that is gone
+	if info != nil && !w.mayTell(info) {
+		ref, info = Null, nil // since the watcher looked; it will again
+	}
+	if w.told == ref {
 		return nil
 	}
-	w.told = w.def
-	info, _ := w.registry.Info(w.def) // none of Null, nor of one that is gone
-	return w.send(Event{Kind: DefaultChanged, Ref: w.def, Info: info})
+	w.told = ref
+	return w.send(Event{Kind: DefaultChanged, Ref: ref, Info: info})
 }
+
+func (w *watcher) mayTell(i *Info) bool { return w.sees == nil || w.sees(i) }
 
 // keepNews is how many records a watcher that waits keeps room for: what an ordinary
 // change needs, and little even where there are many watchers.
@@ -225,7 +253,7 @@ func (w *watcher) tell(p *record) error {
 	if now == old && !w.follows {
 		return nil // it was told before its turn
 	}
-	if now != nil && !w.filter.wants(now, w.def) {
+	if now != nil && (!w.mayTell(now) || !w.filter.wants(now, w.def)) {
 		now = nil
 	}
 	switch {

@@ -79,9 +79,5 @@ func (a *App) SystemDefault() pvd.Ref {
 	if !ref.Attached() || a.host.policy.Load() == nil {
 		return ref
 	}
-	i, _ := a.host.Info(ref) // none of a PvD that is gone
-	if !a.sees(i) {
-		return pvd.Null
-	}
-	return ref
+	return a.host.registry.DefaultAmong(a.sees)
 }

@@ -57,8 +57,6 @@ var errOtherPolicy = errors.New("another policy")
 // PvD that policy hides is not mentioned, and as the system default it is [pvd.Null]. When
 // another policy is set the loop gets [pvd.ErrLagged], and a new snapshot.
 func (a *App) Watch(ctx context.Context, f pvd.Filter) iter.Seq2[pvd.Event, error] {
-	match := f.Match
-	f.Match = func(i *pvd.Info) bool { return a.sees(i) && (match == nil || match(i)) }
 	return func(yield func(pvd.Event, error) bool) {
 		for a.watch(ctx, f, yield) {
 			if !yield(pvd.Event{}, pvd.ErrLagged) {
@@ -74,21 +72,9 @@ func (a *App) watch(ctx context.Context, f pvd.Filter, yield func(pvd.Event, err
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(policy, func() { cancel(errOtherPolicy) })()
-	told := pvd.Unspecified // which no default is
-	for e, err := range a.host.Watch(ctx, f) {
-		switch {
-		case errors.Is(err, errOtherPolicy):
+	for e, err := range a.host.registry.WatchAmong(ctx, f, a.sees) {
+		if errors.Is(err, errOtherPolicy) {
 			return true
-		case err != nil:
-			told = pvd.Unspecified // if the loop goes on, it is with a snapshot
-		case e.Kind == pvd.DefaultChanged:
-			if e.Ref.Attached() && !a.sees(e.Info) {
-				e.Ref, e.Info = pvd.Null, nil
-			}
-			if e.Ref == told {
-				continue
-			}
-			told = e.Ref
 		}
 		if !yield(e, err) {
 			return false

@@ -152,7 +152,7 @@ func (n *Network) linksOf(ref pvd.Ref) func(name string) bool {
 		ref = n.systemDefault()
 	}
 	d, err := n.host.domain(ref)
-	if err != nil {
+	if err != nil || !n.app.sees(d.info.Load()) {
 		return func(string) bool { return false }
 	}
 	return d.hasLink

@@ -40,6 +40,9 @@ func (n *Network) selected(ctx context.Context, q *query) (pvd.Ref, error) {
 	case ref == pvd.All:
 		return pvd.Unspecified, fmt.Errorf("selecting a PvD: %v is no single one: %w", ref, syscall.EINVAL)
 	}
+	if i, err := n.host.Info(ref); ref.Attached() && err == nil && !n.app.sees(i) {
+		return pvd.Unspecified, pvd.ErrNoPvD // not even its Ref is for the application
+	}
 	return ref, nil
 }
 
