@@ -132,7 +132,11 @@ func (dl *dialing) startTCP(p path, to netip.AddrPort) (*TCPConn, error) {
 		return dl.connectTCP(p, netip.AddrPort{}, to)
 	}
 	if dl.local.Port() != 0 {
-		return dl.connectTCP(p, netip.AddrPortFrom(p.src, dl.local.Port()), to)
+		src := p.src
+		if !src.IsValid() {
+			src = netip.IPv6Unspecified() // whatever gVisor takes for the loopback
+		}
+		return dl.connectTCP(p, netip.AddrPortFrom(src, dl.local.Port()), to)
 	}
 	for try := 1; ; try++ {
 		from := netip.AddrPortFrom(p.src, dl.d.ephemeralPort())

@@ -473,6 +473,19 @@ func TestDialFrom(t *testing.T) {
 			}
 		}
 	}
+	for _, to := range []string{"127.0.0.1:80", "[::1]:80", "10.0.0.2:80"} {
+		for _, network := range []string{"tcp", "udp"} {
+			c, err := b.DialFrom(t.Context(), network, ":4001", to)
+			if err != nil {
+				t.Errorf("%s to %s: %v", network, to, err)
+				continue
+			}
+			if _, port, _ := net.SplitHostPort(c.LocalAddr().String()); port != "4001" {
+				t.Errorf("%s to %s: from %v", network, to, c.LocalAddr())
+			}
+			c.Close()
+		}
+	}
 	for _, network := range []string{"tcp", "udp"} {
 		c1, err := a.DialFrom(t.Context(), network, ":4000", "10.0.0.2:80")
 		if err != nil {
