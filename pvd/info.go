@@ -144,6 +144,14 @@ func newBuilder(from *Info) *Builder {
 	return &Builder{id: from.id, name: from.name, elems: slices.Clone(from.elems)}
 }
 
+// NewInfo returns the description of a PvD that is attached nowhere, such as one that could
+// be. Its Ref is [Unspecified].
+func NewInfo(describe func(*Builder)) *Info {
+	b := newBuilder(nil)
+	describe(b)
+	return b.info(Unspecified, nil)
+}
+
 // info returns what b describes as the version after old, which is nil for the first.
 func (b *Builder) info(ref Ref, old *Info) *Info {
 	name := b.name

@@ -379,3 +379,14 @@ func TestRemoveIf(t *testing.T) {
 		t.Errorf("%v, %v", r.List(), err)
 	}
 }
+
+// A description of what is attached nowhere says what it was told to.
+func TestNewInfo(t *testing.T) {
+	i := pvd.NewInfo(pvd.Config{ID: "corp.example", Elements: []pvd.Element{pvd.Cost.With(7)}}.Describe)
+	if cost, ok := pvd.Cost.Get(i); i.Ref() != pvd.Unspecified || i.Name() != "corp.example" || i.ID() != "corp.example" || cost != 7 || !ok {
+		t.Errorf("%v %q %q costs %d, %v", i.Ref(), i.Name(), i.ID(), cost, ok)
+	}
+	if name := pvd.NewInfo(func(*pvd.Builder) {}).Name(); name == "" {
+		t.Error("it has no name at all")
+	}
+}

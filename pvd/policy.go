@@ -80,6 +80,39 @@ func (p *Policy) Permission(app string, i *Info) Permission {
 	return p.Default
 }
 
+// Permits returns a function that reports whether a PvD is [Allowed] for an application. It
+// is nil if all of them are. It is for those who ask about many PvDs: which rules are about
+// the application is found out once.
+func (p *Policy) Permits(app string) func(*Info) bool {
+	if p == nil {
+		return nil
+	}
+	var rules []PolicyRule
+	otherwise, all := p.Default, true
+	for _, r := range p.Rules {
+		if !matches(r.Apps, app) {
+			continue
+		}
+		if slices.Contains(r.PvDs, everything) {
+			otherwise = r.What
+			break
+		}
+		rules = append(rules, r)
+		all = all && r.What == Allowed
+	}
+	if all && otherwise == Allowed {
+		return nil
+	}
+	return func(i *Info) bool {
+		for _, r := range rules {
+			if r.concerns(i) {
+				return r.What == Allowed
+			}
+		}
+		return otherwise == Allowed
+	}
+}
+
 // MayBridge reports whether an application may have sockets in several PvDs at once.
 func (p *Policy) MayBridge(app string) bool { return p == nil || !matches(p.NoBridge, app) }
 

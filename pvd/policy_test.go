@@ -60,6 +60,13 @@ func TestR23_PolicyPermission(t *testing.T) {
 		if got := p.Permission(tt.app, tt.i); got != tt.want {
 			t.Errorf("%q in %v: %v, want %v", tt.app, tt.i.Name(), got, tt.want)
 		}
+		permits := p.Permits(tt.app)
+		if got := permits == nil || permits(tt.i); got != (tt.want == Allowed) {
+			t.Errorf("%q in %v: permitted %v, want %v", tt.app, tt.i.Name(), got, tt.want)
+		}
+	}
+	if p.Permits("mail") == nil || p.Permits("backup") == nil {
+		t.Error("there is something that they may not use")
 	}
 	p.Default = Hidden
 	if got := p.Permission("browser", nameless); got != Hidden {
@@ -72,6 +79,30 @@ func TestR23_PolicyPermission(t *testing.T) {
 	}
 	if p.MaySendAcross("browser") || !p.MaySendAcross("router") {
 		t.Error("who may send across")
+	}
+}
+
+// TestR23_PolicyPermitsAll holds that nobody is asked about each PvD for an application that
+// may use all of them.
+func TestR23_PolicyPermitsAll(t *testing.T) {
+	p := &Policy{Rules: []PolicyRule{
+		{Apps: []string{"game"}, PvDs: []string{"corp"}, What: Denied},
+		{Apps: []string{"mail"}, PvDs: []string{"corp"}, What: Allowed},
+		{Apps: []string{"root"}, PvDs: []string{"*"}, What: Allowed},
+		{Apps: []string{"root"}, PvDs: []string{"corp"}, What: Denied}, // never comes to that
+	}}
+	for app, all := range map[string]bool{"game": false, "mail": true, "root": true, "": true} {
+		if got := p.Permits(app) == nil; got != all {
+			t.Errorf("%q may use all: %v", app, got)
+		}
+	}
+	if (*Policy)(nil).Permits("game") != nil {
+		t.Error("no policy forbids something")
+	}
+	p.Default = Denied
+	permits := p.Permits("mail")
+	if permits == nil || permits(described(t, "", "home")) || !permits(described(t, "", "corp")) || p.Permits("root") != nil {
+		t.Error("by default")
 	}
 }
 
