@@ -29,3 +29,10 @@ type Network interface {
 	Listener
 	Resolver
 }
+
+// A Scoped is a network whose PvD may be another one for each call, as an application's is.
+type Scoped interface {
+	// For returns the network of the one PvD that a call of DialContext would be in. It is
+	// for calls that belong together, such as looking a name up and dialling its addresses.
+	For(ctx context.Context, network, address string) (Network, error)
+}

@@ -36,7 +36,10 @@ type Network struct {
 	tos  uint8
 }
 
-var _ pvd.Network = (*Network)(nil)
+var (
+	_ pvd.Network = (*Network)(nil)
+	_ pvd.Scoped  = (*Network)(nil)
+)
 
 // In returns the network of a PvD. Of the reserved values, [pvd.Null] gives one in which
 // everything fails, [pvd.SystemDefault] one that follows the system default, [pvd.All]
@@ -111,6 +114,27 @@ func (n *Network) DialFrom(ctx context.Context, network, local, address string) 
 		return nil, dl.error(to, err)
 	}
 	return dl.dial(ctx)
+}
+
+// For returns the network of the one PvD that [Network.DialContext] would be in with the
+// same arguments, with n's mark and type of service: for calls that belong together, such
+// as looking a name up and dialling what it stands for. Whether the PvD can be used shows
+// in those.
+func (n *Network) For(ctx context.Context, network, address string) (pvd.Network, error) {
+	q := query{call: "connect", network: network}
+	_, f, err := parseNetwork(network)
+	if err == nil {
+		q.host, q.remote.port, err = splitAddress(network, address)
+	}
+	c := *n
+	if err == nil {
+		q.remote.literal = hostLiteral(q.host, f)
+		c.ref, err = n.choose(ctx, &q)
+	}
+	if err != nil {
+		return nil, opError(opDial, network, nil, nil, err)
+	}
+	return &c, nil
 }
 
 // hostLiteral returns the address that the host of a destination is, none if it is a name.

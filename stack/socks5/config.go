@@ -15,7 +15,8 @@ import (
 )
 
 // A Network is where requests are carried out. Its methods have to return when their
-// context ends. It is always given addresses to dial, never names.
+// context ends. It is always given addresses to dial, never names. One that is a
+// [pvd.Scoped], such as that of an application, is asked for each request's own.
 type Network interface {
 	pvd.Dialer
 	pvd.Resolver
@@ -87,8 +88,8 @@ type Config struct {
 	MaxHandshakes int
 
 	// Logger may be nil: discard. What clients and destinations do is logged at debug
-	// level, limits reached at warning level. The PvD is logged where Select is set; the
-	// owner of a single Network knows it.
+	// level, limits reached at warning level. The PvD is logged unless Network is that of
+	// a single one, which the owner knows.
 	Logger *slog.Logger
 
 	// Clock may be nil: pvd.SystemClock().

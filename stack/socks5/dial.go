@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
 	"time"
 
 	"github.com/pvdstack/pvdstack/pvd"
@@ -25,6 +26,13 @@ func (s *Server) connect(ctx context.Context, req *Request) (net.Conn, error) {
 	}
 	if network == nil {
 		return nil, errNoNetwork
+	}
+	if scoped, ok := network.(pvd.Scoped); ok {
+		// Looking up and dialling are in one PvD.
+		network, err = scoped.For(ctx, "tcp", net.JoinHostPort(req.Host, strconv.Itoa(int(req.Port))))
+		if err != nil {
+			return nil, timedOut(ctx, err)
+		}
 	}
 	addrs, err := s.resolve(ctx, network, req.Host)
 	if err != nil {

@@ -1,6 +1,7 @@
 package socks5_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -18,6 +20,7 @@ import (
 	"golang.org/x/net/nettest"
 	"golang.org/x/net/proxy"
 
+	"github.com/pvdstack/pvdstack/pvd"
 	"github.com/pvdstack/pvdstack/pvd/pvdtest"
 	"github.com/pvdstack/pvdstack/stack/socks5"
 )
@@ -199,4 +202,84 @@ func TestNettestInPvD(t *testing.T) {
 		}
 		return c1, c2, func() { c1.Close(); c2.Close() }, nil
 	})
+}
+
+// A selectorFunc is a function that selects.
+type selectorFunc func(c pvd.Call) pvd.Ref
+
+func (f selectorFunc) SelectPvD(_ context.Context, c pvd.Call) (pvd.Ref, error) { return f(c), nil }
+
+// TestR4_OnePvDPerRequest has an application in front of which there is a proxy, and whose
+// requests go where a selector says or their zone: the name is looked up where its
+// addresses are dialled, whatever the selector says of those.
+func TestR4_OnePvDPerRequest(t *testing.T) {
+	lab := pvdtest.New(t)
+	for _, name := range []string{"corp", "home"} {
+		lan := lab.LAN(name, "192.168.1.0/24")
+		lan.Router("192.168.1.1")
+		lan.DNS("192.168.1.53", pvdtest.Zone{"wiki": "192.168.1.80", "news": "192.168.1.80"})
+		lan.Web("192.168.1.80", name)
+	}
+	h := lab.Host("corp", "home")
+	h.Await("corp")
+	h.Await("home")
+	var asked atomic.Int32
+	h.Host.SetSelector(selectorFunc(func(c pvd.Call) pvd.Ref {
+		asked.Add(1)
+		if c.App == "browser" && c.Network == "tcp" && c.Remote.Port() == 80 && c.Host == "wiki" && c.Mark == 7 {
+			return h.Ref("corp")
+		}
+		return pvd.Unspecified
+	}))
+	if err := h.Host.SetDefault(h.Ref("home")); err != nil {
+		t.Fatal(err)
+	}
+	info, err := h.Host.Info(h.Ref("corp"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	zone := "%" + info.Name()
+	d := dialer(t, front(t, h.Host.App("browser").WithMark(7)))
+	for host, want := range map[string]string{
+		"wiki": "corp", "news": "home", "192.168.1.80": "home", "192.168.1.80" + zone: "corp",
+	} {
+		before := asked.Load()
+		if got := page(t, d, host); got != want {
+			t.Errorf("%s: %q, want %q", host, got, want)
+		}
+		if n := asked.Load() - before; n > 1 {
+			t.Errorf("%s: the selector is asked %d times", host, n)
+		}
+	}
+	// Nor does it fall back to where a name can be looked up, or an address be reached.
+	h.Host.SetSelector(selectorFunc(func(pvd.Call) pvd.Ref { return pvd.Null }))
+	for _, host := range []string{"wiki", "192.168.1.80"} {
+		if c, err := d.Dial("tcp", net.JoinHostPort(host, "80")); err == nil {
+			t.Errorf("%s: connected", host)
+			c.Close()
+		}
+	}
+}
+
+// page returns the page of a web server that the proxy leads to.
+func page(t *testing.T, d proxy.Dialer, host string) string {
+	t.Helper()
+	c, err := d.Dial("tcp", net.JoinHostPort(host, "80"))
+	if err != nil {
+		t.Error(err)
+		return ""
+	}
+	defer c.Close()
+	_, _ = io.WriteString(c, "GET / HTTP/1.0\r\nHost: x\r\n\r\n")
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Error(err)
+		return ""
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Error(err)
+	}
+	return string(b)
 }

@@ -178,8 +178,10 @@ func (s *session) connect(req *Request) error {
 		return &refusal{err}
 	}
 	defer remote.Close()
-	if ref, ok := pvd.Of(remote); ok && s.srv.cfg.Network == nil {
-		s.log = s.log.With("pvd", ref)
+	if ref, ok := pvd.Of(remote); ok {
+		if _, known := pvd.Of(s.srv.cfg.Network); !known {
+			s.log = s.log.With("pvd", ref)
+		}
 	}
 	var bound netip.AddrPort
 	if a, ok := remote.LocalAddr().(interface{ AddrPort() netip.AddrPort }); ok {

@@ -1,14 +1,10 @@
 package daemon
 
 import (
-	"context"
-	"net/netip"
-
 	"github.com/pvdstack/pvdstack/cmd/pvdstack/internal/config"
 	"github.com/pvdstack/pvdstack/pvd"
 	"github.com/pvdstack/pvdstack/pvd/selection"
 	"github.com/pvdstack/pvdstack/stack"
-	"github.com/pvdstack/pvdstack/stack/socks5"
 )
 
 // newManager puts what chooses among the PvDs to work: rules, and failover of the default.
@@ -30,8 +26,11 @@ func (d *daemon) newManager(c *config.Config) error {
 		}
 	}
 	var err error
-	d.manager, err = selection.New(m)
-	return err
+	if d.manager, err = selection.New(m); err != nil {
+		return err
+	}
+	d.host.SetSelector(d.manager)
+	return nil
 }
 
 func (d *daemon) action(r config.Rule) selection.Action {
@@ -56,37 +55,4 @@ func (d *daemon) app(name string) *stack.App {
 		d.apps[name] = a
 	}
 	return a
-}
-
-// A chooser chooses the network that a request is carried out in.
-type chooser func(ctx context.Context, r *socks5.Request) (socks5.Network, error)
-
-// forApp returns the chooser of an application's proxy. It comes down to one PvD, for
-// looking the name up and for all that is dialled: a rule for the name says nothing of the
-// addresses that it turns out to have, and the default may change in between.
-func (d *daemon) forApp(c config.Proxy) chooser {
-	app := d.app(c.App)
-	return func(ctx context.Context, r *socks5.Request) (socks5.Network, error) {
-		ref := pvd.Unspecified
-		if d.manager != nil {
-			call := pvd.Call{App: c.App, Network: "tcp", Host: r.Host, Mark: c.Mark, ToS: c.ToS}
-			addr, _ := netip.ParseAddr(r.Host) // for a name it is the zero Addr
-			call.Remote = netip.AddrPortFrom(addr, r.Port)
-			var err error
-			if ref, err = d.manager.SelectPvD(ctx, call); err != nil {
-				return nil, err
-			}
-		}
-		if ref == pvd.Unspecified || ref == pvd.SystemDefault {
-			ref = app.SystemDefault()
-		}
-		return app.In(ref).WithToS(c.ToS), nil
-	}
-}
-
-// forDefault returns the chooser of a proxy of the default.
-func (d *daemon) forDefault(c config.Proxy) chooser {
-	return func(context.Context, *socks5.Request) (socks5.Network, error) {
-		return d.host.In(d.host.Default()).WithToS(c.ToS), nil
-	}
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 
 	"github.com/pvdstack/pvdstack/cmd/pvdstack/internal/config"
+	"github.com/pvdstack/pvdstack/pvd"
 	"github.com/pvdstack/pvdstack/stack/socks5"
 )
 
@@ -47,9 +48,10 @@ func (d *daemon) startProxy(p *proxy) error {
 	}
 	switch {
 	case p.config.App != "":
-		c.Select, c.Logger = d.forApp(p.config), d.log.With("app", p.config.App)
+		c.Network = d.app(p.config.App).WithMark(p.config.Mark).WithToS(p.config.ToS)
+		c.Logger = d.log.With("app", p.config.App)
 	case p.config.PvD == config.SystemDefault:
-		c.Select, c.Logger = d.forDefault(p.config), d.log
+		c.Network, c.Logger = d.host.In(pvd.SystemDefault).WithToS(p.config.ToS), d.log
 	default:
 		c.Network = d.host.In(d.refs[p.config.PvD]).WithToS(p.config.ToS)
 		c.Logger = d.log.With("pvd", p.config.PvD)
