@@ -16,8 +16,8 @@ func NewCondition(name string, holds func(*Info) bool) Condition {
 // String returns the condition's name.
 func (c Condition) String() string { return c.name }
 
-// Holds reports whether the PvD had it when i was made.
-func (c Condition) Holds(i *Info) bool { return c.holds(i) }
+// Holds reports whether the PvD had it when i was made. The zero Condition asks for nothing.
+func (c Condition) Holds(i *Info) bool { return c.holds == nil || c.holds(i) }
 
 // Conditions about the elements that pvdstack knows.
 var (

@@ -50,9 +50,9 @@ func (k AnyKey) String() string {
 }
 
 // Get returns a copy of the element of i with this key, and whether there is one. The zero
-// AnyKey has none.
+// AnyKey has none, nor has a nil Info.
 func (k AnyKey) Get(i *Info) (any, bool) {
-	v := i.elems.value(k.base)
+	v := i.value(k.base)
 	if v == nil {
 		return nil, false
 	}

@@ -88,26 +88,45 @@ type keyBase struct {
 func NewKey[T any](name string, clone func(T) T) Key[T] {
 	k := Key[T]{base: &keyBase{name: name, copy: func(v any) any { return v }}, clone: clone}
 	if clone != nil {
-		k.base.copy = func(v any) any { return clone(v.(T)) } //nolint:forcetypeassert // Set takes nothing else
+		k.base.copy = func(v any) any {
+			t, ok := v.(T)
+			if !ok {
+				return v // a nil interface
+			}
+			return clone(t)
+		}
 	}
 	k.base.register()
 	return k
 }
 
 // String returns the key's name.
-func (k Key[T]) String() string { return k.base.name }
+func (k Key[T]) String() string { return k.Any().String() }
 
-// Get returns the element of i with this key, and whether there is one.
+// Get returns the element of i with this key, and whether there is one. A nil Info has none.
 func (k Key[T]) Get(i *Info) (T, bool) {
-	v, ok := i.elems.value(k.base).(T)
+	v, ok := i.value(k.base).(T)
 	if ok && k.clone != nil {
 		v = k.clone(v)
 	}
 	return v, ok
 }
 
-// Set gives the PvD that b describes the element v.
+// value returns the value of an element, nil if there is none.
+func (i *Info) value(k *keyBase) any {
+	if i == nil {
+		return nil
+	}
+	return i.elems.value(k)
+}
+
+// Set gives the PvD that b describes the element v. A nil interface is none, and the zero
+// Key sets nothing.
 func (k Key[T]) Set(b *Builder, v T) {
+	if any(v) == nil || k.base == nil {
+		k.Clear(b)
+		return
+	}
 	if k.clone != nil {
 		v = k.clone(v)
 	}
