@@ -19,6 +19,7 @@ import (
 // follows from what was told before.
 type replay struct {
 	filter pvd.Filter
+	sees   func(*pvd.Info) bool
 	known  map[pvd.Ref]*pvd.Info
 	ends   map[pvd.Ref]time.Time
 	def    pvd.Ref
@@ -26,8 +27,8 @@ type replay struct {
 	wrong  []string
 }
 
-func newReplay(f pvd.Filter) *replay {
-	return &replay{filter: f, known: make(map[pvd.Ref]*pvd.Info), ends: make(map[pvd.Ref]time.Time)}
+func newReplay(k replayKind) *replay {
+	return &replay{filter: k.filter, sees: k.sees, known: make(map[pvd.Ref]*pvd.Info), ends: make(map[pvd.Ref]time.Time)}
 }
 
 func (p *replay) see(e pvd.Event, err error) {
@@ -43,6 +44,9 @@ func (p *replay) see(e pvd.Event, err error) {
 	}
 	had := p.known[e.Ref]
 	bad := func(why string) { p.wrong = append(p.wrong, describe(e)+": "+why) }
+	if e.Old != nil && !p.sees(e.Old) || e.Info != nil && !p.sees(e.Info) {
+		bad("it is not for those who do not see it")
+	}
 	switch e.Kind {
 	case pvd.Added:
 		if had != nil || e.Old != nil || e.Info == nil {
@@ -99,6 +103,9 @@ func (p *replay) check(r *pvd.Registry) error {
 		if len(p.filter.Refs) > 0 && (p.filter.Refs[0] != pvd.SystemDefault || ref != r.Default()) {
 			continue
 		}
+		if !p.sees(i) {
+			continue
+		}
 		want[ref] = i
 		if at, ok := pvd.Ends.Get(i); ok {
 			ends[ref] = at
@@ -110,8 +117,8 @@ func (p *replay) check(r *pvd.Registry) error {
 	if !maps.EqualFunc(p.ends, ends, time.Time.Equal) {
 		return fmt.Errorf("knows of the ends %v, there are %v", p.ends, ends)
 	}
-	if p.def != r.Default() {
-		return fmt.Errorf("knows the default as %v, it is %v", p.def, r.Default())
+	if def := r.DefaultAmong(p.sees); p.def != def {
+		return fmt.Errorf("knows the default as %v, it is %v", p.def, def)
 	}
 	return nil
 }
@@ -158,7 +165,23 @@ func change(t *testing.T, r *pvd.Registry, rnd *rand.Rand) {
 	}
 }
 
-var replayed = []pvd.Filter{{}, {Links: []string{"wan"}}, {Refs: []pvd.Ref{pvd.SystemDefault}}}
+// A replayKind is a way to watch.
+type replayKind struct {
+	filter pvd.Filter
+	sees   func(*pvd.Info) bool
+}
+
+var replayed = []replayKind{
+	{pvd.Filter{}, everyPvD},
+	{pvd.Filter{Links: []string{"wan"}}, everyPvD},
+	{pvd.Filter{Refs: []pvd.Ref{pvd.SystemDefault}}, everyPvD},
+	{pvd.Filter{}, notNamed1},
+	{pvd.Filter{Refs: []pvd.Ref{pvd.SystemDefault}}, notNamed1},
+	{pvd.Filter{Refs: []pvd.Ref{1 << 41}}, notNamed1},
+}
+
+func everyPvD(*pvd.Info) bool    { return true }
+func notNamed1(i *pvd.Info) bool { return i.Name() != "1" }
 
 // Whoever goes by events alone ends up with what is, however slow.
 func TestR17_ReplayInVirtualTime(t *testing.T) {
@@ -170,7 +193,7 @@ func TestR17_ReplayInVirtualTime(t *testing.T) {
 				p, slow, own := newReplay(f), i >= len(replayed), rand.New(rand.NewPCG(seed, uint64(i)))
 				all = append(all, p)
 				go func() {
-					for e, err := range r.Watch(t.Context(), f) {
+					for e, err := range r.WatchAmong(t.Context(), f.filter, f.sees) {
 						p.see(e, err)
 						if slow && err == nil { // once the test is over, time stands still
 							time.Sleep(time.Duration(own.IntN(50)) * time.Millisecond)
@@ -206,7 +229,7 @@ func TestR17_Replay(t *testing.T) {
 		begun.Add(1)
 		once := sync.OnceFunc(begun.Done)
 		running.Go(func() {
-			for e, err := range r.Watch(t.Context(), f) {
+			for e, err := range r.WatchAmong(t.Context(), f.filter, f.sees) {
 				p.see(e, err)
 				if e.Kind == pvd.Synced {
 					once()
