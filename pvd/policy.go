@@ -81,14 +81,15 @@ func (p *Policy) Permission(app string, i *Info) Permission {
 }
 
 // Permits returns a function that reports whether a PvD is [Allowed] for an application. It
-// is nil if all of them are. It is for those who ask about many PvDs: which rules are about
-// the application is found out once.
+// is nil if all of them are. It is for those who ask about many PvDs, and worth keeping:
+// which rules are about the application, and which one about a PvD, is found out once.
 func (p *Policy) Permits(app string) func(*Info) bool {
 	if p == nil {
 		return nil
 	}
-	var rules []PolicyRule
-	otherwise, all := p.Default, true
+	var what []Permission // of the rules that are about the application
+	otherwise := p.Default
+	names, ids := make(map[string]int), make(map[string]int) // the first such rule about each
 	for _, r := range p.Rules {
 		if !matches(r.Apps, app) {
 			continue
@@ -97,19 +98,33 @@ func (p *Policy) Permits(app string) func(*Info) bool {
 			otherwise = r.What
 			break
 		}
-		rules = append(rules, r)
-		all = all && r.What == Allowed
+		for _, s := range r.PvDs {
+			first(names, s, len(what))
+			first(ids, strings.ToLower(strings.TrimSuffix(s, ".")), len(what))
+		}
+		what = append(what, r.What)
 	}
-	if all && otherwise == Allowed {
+	if otherwise == Allowed && !slices.ContainsFunc(what, func(w Permission) bool { return w != Allowed }) {
 		return nil
 	}
 	return func(i *Info) bool {
-		for _, r := range rules {
-			if r.concerns(i) {
-				return r.What == Allowed
+		at, ok := names[i.name]
+		if i.id != "" {
+			if by, also := ids[strings.ToLower(string(i.id))]; also && (!ok || by < at) {
+				at, ok = by, true
 			}
 		}
+		if ok {
+			return what[at] == Allowed
+		}
 		return otherwise == Allowed
+	}
+}
+
+// first enters the rule at a place, if none is entered that goes before it.
+func first(rules map[string]int, about string, at int) {
+	if _, ok := rules[about]; !ok {
+		rules[about] = at
 	}
 }
 

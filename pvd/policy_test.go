@@ -31,6 +31,8 @@ func TestR23_PolicyPermission(t *testing.T) {
 			{Apps: []string{"backup", "game*"}, PvDs: []string{"*"}, What: Denied},
 			{Apps: []string{"browser"}, PvDs: []string{"Corp.Example.COM."}, What: Hidden},
 			{Apps: []string{"mail"}, PvDs: []string{"corp"}, What: Denied},
+			{Apps: []string{"vpn"}, PvDs: []string{"corp.example.COM", "home"}, What: Denied},
+			{Apps: []string{"vpn"}, PvDs: []string{"corp"}, What: Allowed},
 			{Apps: []string{"*"}, PvDs: []string{"home"}, What: Hidden},
 		},
 		NoBridge:   []string{"browser", "vpn-*"},
@@ -54,6 +56,7 @@ func TestR23_PolicyPermission(t *testing.T) {
 		{"browser", nameless, Allowed}, // the default
 		{"browser", home, Hidden},
 		{"mail", corp, Denied},
+		{"vpn", corp, Denied}, // the first one, by whatever it calls the PvD
 		{"", home, Hidden},
 		{"", corp, Allowed},
 	} {
