@@ -49,6 +49,7 @@ type Host struct {
 	capture  *tun.Capture
 	registry *pvd.Registry
 	policy   atomic.Pointer[pvd.Policy]
+	permits  permits
 	selector atomic.Pointer[pvd.Selector]
 
 	mu      sync.RWMutex // guards the maps; only the registry's writer changes them

@@ -40,7 +40,7 @@ func (m *Manager) Acquire(ctx context.Context, r Request) (*Lease, error) {
 	if o, ok := m.apps[r.App]; ok {
 		q = q.by(o)
 	}
-	return m.acquire(ctx, acquisition{query: q, app: r.App, priority: r.Priority})
+	return m.acquire(ctx, acquisition{query: m.permit(q, r.App), app: r.App, priority: r.Priority})
 }
 
 // An acquisition is a request in progress.
@@ -250,13 +250,18 @@ func (m *Manager) lacking(a *acquisition) error {
 	defer m.mu.Unlock()
 	all := slices.Clone(m.index.all)
 	var busy []error
+	may := a.query.permitted()
 	for _, n := range m.networks {
 		if n.state == open {
 			continue
 		}
 		all = append(all, n.facts)
 		if holder := m.holderLocked(n); holder != nil && a.query.fulfils(n.facts) {
-			busy = append(busy, fmt.Errorf("%w: %s has the %s that %s needs", ErrBusy, holder.offer.Name, n.offer.Resource, n.offer.Name))
+			name := "another network"
+			if may(holder.facts) {
+				name = holder.offer.Name
+			}
+			busy = append(busy, fmt.Errorf("%w: %s has the %s that %s needs", ErrBusy, name, n.offer.Resource, n.offer.Name))
 		}
 	}
 	return errors.Join(append(busy, a.query.none(all))...)

@@ -99,8 +99,9 @@ func (m *Manager) prepare(a Action) (*prepared, error) {
 
 // queryFor returns the action's query as it is for an application.
 func (p *prepared) queryFor(m *Manager, app string) *query {
+	q := p.query
 	if o, ok := m.apps[app]; ok && !p.own {
-		return p.query.by(o)
+		q = q.by(o)
 	}
-	return p.query
+	return m.permit(q, app)
 }

@@ -10,10 +10,9 @@ import (
 // facts are what of a PvD's description decides about it. They are read once per version
 // of the description, since reading addresses and routes copies them. They do not change.
 type facts struct {
-	info    *pvd.Info // nil for a network that is not open
-	offered map[pvd.AnyKey]any
+	info *pvd.Info // of a network that is not open, what it is to be
 
-	ref        pvd.Ref
+	ref        pvd.Ref // Unspecified for a network that is not open
 	seq        uint64 // in the order of attachment
 	version    uint64
 	name       string
@@ -32,8 +31,7 @@ type facts struct {
 // elements takes time, where there are many PvDs.
 var common = [...]pvd.AnyKey{pvd.Speed.Any(), pvd.Cost.Any(), pvd.Latency.Any()}
 
-// reader returns a function that reads an element of a PvD, or of one that a provider
-// would attach.
+// reader returns a function that reads an element of a PvD.
 func reader[T any](k pvd.Key[T]) func(*facts) (T, bool) {
 	for i, c := range common {
 		if c == k.Any() {
@@ -43,22 +41,16 @@ func reader[T any](k pvd.Key[T]) func(*facts) (T, bool) {
 			}
 		}
 	}
-	return func(f *facts) (T, bool) { return value(f, k) }
+	return func(f *facts) (T, bool) { return k.Get(f.info) }
 }
 
-func value[T any](f *facts, k pvd.Key[T]) (T, bool) {
-	if f.info != nil {
-		return k.Get(f.info)
-	}
-	v, ok := f.offered[k.Any()].(T)
-	return v, ok
-}
+// open reports whether the PvD is there, and not just on offer.
+func (f *facts) open() bool { return f.ref != pvd.Unspecified }
 
 // newFacts reads a description. old, if not nil, are the facts of the PvD before, since
 // when only the elements keys have changed; nil keys: any.
 func newFacts(i *pvd.Info, old *facts, keys []pvd.AnyKey) *facts {
-	f := &facts{info: i, ref: i.Ref(), version: i.Version(), name: i.Name(), id: i.ID()}
-	f.describe()
+	f := describe(i)
 	if old != nil && keys != nil && !slices.Contains(keys, pvd.Addresses.Any()) && !slices.Contains(keys, pvd.Routes.Any()) {
 		f.reach = old.reach
 	} else {
@@ -67,30 +59,28 @@ func newFacts(i *pvd.Info, old *facts, keys []pvd.AnyKey) *facts {
 		f.reach = newReach(addrs, routes)
 	}
 	f.reach.traits(&f.traits)
-	if noInternet, _ := value(f, pvd.NoInternet); noInternet {
+	if noInternet, _ := pvd.NoInternet.Get(i); noInternet {
 		f.traits &^= 1 << Internet
 	}
 	return f
 }
 
-// describe fills in what a description and an offer have in common.
-func (f *facts) describe() {
-	f.technology, _ = value(f, pvd.Access)
+// describe reads what does not depend on whether the PvD is there.
+func describe(i *pvd.Info) *facts {
+	f := &facts{info: i, ref: i.Ref(), version: i.Version(), name: i.Name(), id: i.ID()}
+	f.technology, _ = pvd.Access.Get(i)
 	f.kind = kinds[f.technology]
-	f.metric, _ = value(f, pvd.Metric)
-	f.groups, _ = value(f, pvd.Groups)
-	for i, k := range common {
-		if f.info != nil {
-			f.common[i], _ = k.Get(f.info)
-		} else {
-			f.common[i] = f.offered[k]
-		}
+	f.metric, _ = pvd.Metric.Get(i)
+	f.groups, _ = pvd.Groups.Get(i)
+	for n, k := range common {
+		f.common[n], _ = k.Get(i)
 	}
-	metered, _ := value(f, pvd.Metered)
+	metered, _ := pvd.Metered.Get(i)
 	f.traits.set(Metered, metered)
-	portal, _ := value(f, pvd.CaptivePortal)
+	portal, _ := pvd.CaptivePortal.Get(i)
 	f.traits.set(Captive, portal.Captive)
-	_, f.leaving = value(f, pvd.Ends)
+	_, f.leaving = pvd.Ends.Get(i)
+	return f
 }
 
 // placeIn returns the PvD's place in a group whose members the policy orders as places

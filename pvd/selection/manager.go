@@ -40,6 +40,14 @@ type Config struct {
 	// them. They have no Groups: those are Policy's.
 	Apps map[string]Policy
 
+	// Permit returns what reports whether an application may use a PvD, to be chosen for it
+	// by a rule or for a [Request]; nil if it may use all. It is asked for each choice, so
+	// that what it says may change: see [Manager.Reconsider]. Neither it nor the function
+	// that it returns may use the Manager, or wait. [pvd.Policy.Permits] and the method
+	// Permits of stack.Host are such. The function is asked about networks on demand too, by
+	// an Info of what they are to be, whose Ref is Unspecified. Nil: all may use all.
+	Permit func(app string) func(*pvd.Info) bool
+
 	// Rules decide calls for which no scope down to the application's names a PvD; see
 	// [Manager.SetRules].
 	Rules []Rule
@@ -74,6 +82,7 @@ type Manager struct {
 	log      *slog.Logger
 	policy   *Policy
 	apps     map[string]ordering
+	permits  func(app string) func(*pvd.Info) bool // nil: all
 	rules    atomic.Pointer[ruleSet]
 	asker    *asker
 	idleTime time.Duration
@@ -103,7 +112,7 @@ func New(c Config) (*Manager, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	m := &Manager{
 		registry: c.Registry, clock: c.Clock, log: c.Logger, policy: &c.Policy,
-		apps: make(map[string]ordering), idleTime: c.IdleTime, inUse: c.InUse,
+		apps: make(map[string]ordering), permits: c.Permit, idleTime: c.IdleTime, inUse: c.InUse,
 		stop: stop, done: make(chan struct{}),
 		index:  index{by: make(map[pvd.Ref]*facts)},
 		synced: make(chan struct{}), changed: make(chan struct{}),
@@ -292,6 +301,24 @@ func (m *Manager) end(err error) {
 	close(m.done)
 	m.endLeasesLocked(err)
 	m.notifyLocked()
+}
+
+// Reconsider has all look again who wait for something: for when what [Config.Permit] says
+// has changed, of which no PvD tells. Calls that are to come need no such hint. Leases stay.
+func (m *Manager) Reconsider() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.notifyLocked()
+}
+
+// permit returns a query as one of an application, which may not use everything.
+func (m *Manager) permit(q *query, app string) *query {
+	if m.permits == nil {
+		return q
+	}
+	of := *q
+	of.permit = func() func(*pvd.Info) bool { return m.permits(app) }
+	return &of
 }
 
 // Close ends the manager: what waits fails with [ErrClosed], leases end with it, networks

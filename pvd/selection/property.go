@@ -171,7 +171,7 @@ type condition struct{ c pvd.Condition }
 func (c *condition) String() string { return c.c.String() }
 
 func (c *condition) test(*Policy) func(*facts) bool {
-	return func(f *facts) bool { return f.info != nil && c.c.Holds(f.info) }
+	return func(f *facts) bool { return f.open() && c.c.Holds(f.info) }
 }
 
 func (c *condition) implies(other Property) bool { return other == Property(c) }

@@ -47,13 +47,8 @@ type Offer struct {
 
 // facts returns what decides about an offer.
 func (o *Offer) facts() *facts {
-	f := &facts{name: o.Name, id: o.ID, offered: make(map[pvd.AnyKey]any, len(o.Elements))}
-	for _, e := range o.Elements {
-		if e.Key() != (pvd.AnyKey{}) {
-			f.offered[e.Key()] = e.Value()
-		}
-	}
-	f.describe()
+	elements := slices.DeleteFunc(slices.Clone(o.Elements), func(e pvd.Element) bool { return e.Key() == pvd.AnyKey{} })
+	f := describe(pvd.NewInfo(pvd.Config{Name: o.Name, ID: o.ID, Elements: elements}.Describe))
 	f.traits.set(Available, true)
 	for _, t := range o.Traits {
 		for all := Available; all <= lastTrait; all++ {

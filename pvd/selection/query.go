@@ -18,6 +18,8 @@ type query struct {
 	prefers []check // in the order of weight
 	places  map[string]int
 	group   string // that was required, if the policy orders its members
+
+	permit func() func(*pvd.Info) bool // what the caller may use now; nil, and what it returns: all
 }
 
 // An ordering is what of a policy orders PvDs that a query does not tell apart.
@@ -75,8 +77,21 @@ func (q *query) by(o ordering) *query {
 	return &other
 }
 
-// fulfils reports whether a PvD has all that it must have.
-func (q *query) fulfils(f *facts) bool {
+// permitted returns what the caller may use now.
+func (q *query) permitted() func(*facts) bool {
+	if q.permit != nil {
+		if may := q.permit(); may != nil {
+			return func(f *facts) bool { return may(f.info) }
+		}
+	}
+	return func(*facts) bool { return true }
+}
+
+// fulfils reports whether a PvD has all that it must have, and may be used.
+func (q *query) fulfils(f *facts) bool { return q.meets(f) && q.permitted()(f) }
+
+// meets reports whether a PvD has all that it must have.
+func (q *query) meets(f *facts) bool {
 	for _, c := range q.musts {
 		if !c.met(f) {
 			return false
@@ -133,7 +148,7 @@ func (q *query) candidate(f *facts, t *target) candidate {
 // suits reports whether a PvD leads to a call's destination, as far as that is known.
 func (t *target) suits(f *facts) bool {
 	switch {
-	case f.info == nil:
+	case !f.open():
 		return true // nobody knows before it is open
 	case t.family != 0 && !f.traits.has(t.family):
 		return false
@@ -151,8 +166,8 @@ func (q *query) compare(a, b *candidate) int {
 	if a.place != b.place {
 		return cmp.Compare(a.place, b.place)
 	}
-	if (a.info == nil) != (b.info == nil) {
-		if a.info == nil {
+	if a.open() != b.open() {
+		if b.open() {
 			return 1
 		}
 		return -1
@@ -171,12 +186,14 @@ func (q *query) compare(a, b *candidate) int {
 // best returns the best of those who fulfil the query, nil if none does.
 func (q *query) best(all []*facts, t target) *facts {
 	var best candidate
+	may := q.permitted()
 	for _, f := range all {
-		if !q.fulfils(f) {
+		if !q.meets(f) {
 			continue
 		}
 		c := q.candidate(f, &t)
-		if best.facts == nil || q.compare(&c, &best) < 0 {
+		// Few get as far as being asked about.
+		if (best.facts == nil || q.compare(&c, &best) < 0) && may(f) {
 			best = c
 		}
 	}
@@ -186,8 +203,9 @@ func (q *query) best(all []*facts, t target) *facts {
 // rank returns those who fulfil the query, the best one first.
 func (q *query) rank(all []*facts, t target) []*facts {
 	var cs []candidate
+	may := q.permitted()
 	for _, f := range all {
-		if q.fulfils(f) {
+		if q.meets(f) && may(f) {
 			cs = append(cs, q.candidate(f, &t))
 		}
 	}
@@ -199,14 +217,16 @@ func (q *query) rank(all []*facts, t target) []*facts {
 	return ranked
 }
 
-// none returns the error that says why nobody fulfils the query.
+// none returns the error that says why nobody fulfils the query. It does not mention those
+// that the caller may not use: they may be hidden from it.
 func (q *query) none(all []*facts) *NoneError {
 	e := &NoneError{Candidates: make([]Candidate, 0, len(all))}
 	for _, c := range q.musts {
 		e.Musts = append(e.Musts, c.of)
 	}
+	may := q.permitted()
 	for _, f := range all {
-		if lacks := q.lacks(f); len(lacks) > 0 {
+		if lacks := q.lacks(f); len(lacks) > 0 && may(f) {
 			e.Candidates = append(e.Candidates, Candidate{Ref: f.ref, Name: f.name, Lacks: lacks})
 		}
 	}
