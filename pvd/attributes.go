@@ -83,7 +83,13 @@ type Portal struct {
 
 // A Proxy is one that a PvD offers for reaching destinations.
 type Proxy struct {
-	// Protocol is http-connect, connect-udp, connect-ip or socks5.
+	// ID names the proxy where rules say what it is for (draft-ietf-intarea-proxy-config);
+	// several proxies may share it. Such a proxy must not be used but by its rules. Empty:
+	// For says all.
+	ID string
+
+	// Protocol is http-connect, https-connect, connect-tcp, connect-udp, connect-ip or
+	// socks5.
 	Protocol string
 
 	// Address is host:port, or a URI template where the protocol has one.
