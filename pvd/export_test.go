@@ -1,7 +1,8 @@
 package pvd
 
-// What tests need to know of watchers.
+// What tests need to know of Refs and of watchers.
 const (
+	RefBits   = refBits
 	WakeCost  = wakeCost
 	WakeBurst = wakeBurst
 )

@@ -111,3 +111,17 @@ func TestOf(t *testing.T) {
 		}
 	}
 }
+
+// A Ref is that of one host: to another one in the same process it is unknown.
+func TestR5_RefOfAnotherHost(t *testing.T) {
+	one, other := pvd.NewRegistry(pvd.RegistryConfig{}), pvd.NewRegistry(pvd.RegistryConfig{})
+	defer one.Close()
+	defer other.Close()
+	ref := add(t, one, pvd.Config{Links: []string{"lan"}})
+	if got := add(t, other, pvd.Config{Links: []string{"lan"}}); got == ref {
+		t.Errorf("both are %v", got)
+	}
+	if _, err := other.Info(ref); !errors.Is(err, pvd.ErrNoPvD) {
+		t.Errorf("another host's: %v", err)
+	}
+}

@@ -6,8 +6,8 @@ import (
 )
 
 // A Ref refers to one attachment of a PvD to a host. It is constant while the PvD is
-// attached and is never used again in the same process: a PvD that goes and returns
-// has a new Ref, even under the same [ID]. A Ref is an opaque token; only equality
+// attached and is never used again in the same process, nor by another host in it: a PvD
+// that goes and returns has a new Ref, even under the same [ID]. A Ref is an opaque token; only equality
 // has a meaning.
 //
 // The values below are reserved (draft-kline-mif-mpvd-api-reqs-00, sections 3.2 and 3.3).

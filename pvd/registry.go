@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // A Registry holds the PvDs of one host. Whoever has something to say of a PvD
@@ -60,6 +61,12 @@ type op struct {
 // ErrClosed reports an operation on a registry, or its host, that has been closed.
 var ErrClosed = errors.New("pvd: host closed")
 
+// registries counts those of the process, each of which has Refs of its own: one of another
+// host's is unknown rather than somebody else. A registry makes no more than 2^refBits.
+var registries atomic.Uint64
+
+const refBits = 40
+
 // NewRegistry returns a registry without PvDs, whose default is [Null]. Its goroutines
 // end with Close.
 func NewRegistry(c RegistryConfig) *Registry {
@@ -79,7 +86,7 @@ func NewRegistry(c RegistryConfig) *Registry {
 		def:     Null,
 		changed: make(chan struct{}),
 		stale:   make(map[Ref]struct{}),
-		last:    firstRef - 1,
+		last:    firstRef - 1 + Ref(registries.Add(1)-1)<<refBits,
 	}
 	r.watchers = newDispatcher(r)
 	go r.write()

@@ -70,7 +70,7 @@ func describe(e pvd.Event) string {
 		}
 		return fmt.Sprint(i.Version())
 	}
-	s := fmt.Sprintf("%v %v %s→%s", e.Kind, e.Ref, version(e.Old), version(e.Info))
+	s := fmt.Sprintf("%v %v %s→%s", e.Kind, inFirst(e.Ref), version(e.Old), version(e.Info))
 	if e.Keys != nil {
 		s += fmt.Sprint(" ", e.Keys)
 	}
@@ -79,6 +79,9 @@ func describe(e pvd.Event) string {
 	}
 	return s
 }
+
+// inFirst returns the Ref that the first registry of a process would have made.
+func inFirst(r pvd.Ref) pvd.Ref { return r & (1<<pvd.RefBits - 1) }
 
 // bubble runs f in virtual time with a registry. In it, synctest.Wait returns when every
 // watcher has told all that there is to tell, or is busy.
