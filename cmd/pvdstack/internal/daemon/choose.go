@@ -13,7 +13,7 @@ func (d *daemon) newManager(c *config.Config) error {
 	if len(c.Rules) == 0 && len(c.Failover) == 0 {
 		return nil
 	}
-	m := selection.Config{Registry: d.host, Logger: d.log}
+	m := selection.Config{Registry: d.host, Logger: d.log, Permit: d.permits(c.Policy)}
 	for _, r := range c.Rules {
 		rule := r.Rule
 		rule.Action = d.action(r)
@@ -45,6 +45,23 @@ func (d *daemon) action(r config.Rule) selection.Action {
 		return selection.Choose(r.Choose...).OrNext()
 	}
 	return selection.Choose(r.Choose...)
+}
+
+// permits returns what says where rules may choose for an app: what policy allows, and of an
+// app that may be in one PvD at a time, the one where it is.
+func (d *daemon) permits(policy *pvd.Policy) func(string) func(*pvd.Info) bool {
+	return func(name string) func(*pvd.Info) bool {
+		may := d.host.Permits(name)
+		app := d.apps[name] // nil: the host itself
+		if app == nil || policy.MayBridge(name) {
+			return may
+		}
+		in := app.InUse()
+		if len(in) == 0 {
+			return may
+		}
+		return func(i *pvd.Info) bool { return in[i.Ref()] > 0 && (may == nil || may(i)) }
+	}
 }
 
 // app returns the application of a name, which is one for all its proxies.

@@ -70,6 +70,45 @@ func awaitDefault(t *testing.T, d *daemon, want pvd.Ref) {
 	}
 }
 
+// TestChooseWhatIsPermitted has rules choose for apps that may not use all PvDs, or only one at
+// a time: among the others, or where they are.
+func TestChooseWhatIsPermitted(t *testing.T) {
+	d := running(t, routed+`
+default: home
+rules:
+  - {apps: [named], choose: [require: {pvd: corp}], or_next: true}
+  - {apps: [only], choose: [require: {pvd: corp}]}
+  - {choose: [prefer: {group: office}]}
+policy:
+  rules:
+    - {apps: [denied, named, only], pvds: [corp], permission: denied}
+    - {apps: [hidden], pvds: [corp], permission: hidden}
+  no_bridge: [single]
+socks5:
+  - {listen: 127.0.0.1:0, app: free}
+  - {listen: 127.0.0.1:0, app: denied}
+  - {listen: 127.0.0.1:0, app: hidden}
+  - {listen: 127.0.0.1:0, app: named}
+  - {listen: 127.0.0.1:0, app: only}
+  - {listen: 127.0.0.1:0, app: single}
+`)
+	for i, want := range []string{"corp", "home", "home", "home", "network unreachable"} {
+		if got := ask(t, d.proxies[i]); !strings.HasSuffix(got, want) {
+			t.Errorf("as %s: %s, want %s", d.proxies[i].config.Of(), got, want)
+		}
+	}
+	c, err := d.apps["single"].In(d.refs["home"]).DialContext(t.Context(), "udp", "192.168.1.1:9")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := ask(t, d.proxies[5]); got != "home" {
+		t.Errorf("who is at home, and may be in one PvD only: %s", got)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestRules has requests of several applications go where rules and policy say.
 func TestRules(t *testing.T) {
 	d := running(t, routed+`

@@ -216,6 +216,7 @@ func TestProxies(t *testing.T) {
 func running(t *testing.T, text string) *daemon {
 	t.Helper()
 	tuntest.CheckLeaks(t)
+	c := parse(t, text)
 	f := new(fake)
 	d := newTestDaemon(f)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -226,7 +227,7 @@ func running(t *testing.T, text string) *daemon {
 			t.Error(err)
 		}
 	})
-	if err := d.start(ctx, parse(t, text)); err != nil {
+	if err := d.start(ctx, c); err != nil {
 		served <- nil
 		t.Fatal(err)
 	}
