@@ -4,8 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"io"
-	"log"
+	"log/slog"
 	"net"
 	"runtime"
 	"slices"
@@ -16,7 +15,7 @@ import (
 	"github.com/pvdstack/pvdstack/pvd"
 )
 
-var quiet = log.New(io.Discard, "", 0)
+var quiet = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 
 func pvdID(s string) pvd.ID { return pvd.ID(s) }
 

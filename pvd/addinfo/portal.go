@@ -2,6 +2,7 @@ package addinfo
 
 import (
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -86,12 +87,9 @@ func (a *PortalAnswer) page(raw object, key string, schemes ...string) string {
 		a.note(key, "%s, want a string", kind(v))
 		return ""
 	}
-	if u, err := url.Parse(s); err == nil && len(s) <= MaxURL && isText(s) && u.Hostname() != "" && u.User == nil {
-		for _, scheme := range schemes {
-			if u.Scheme == scheme {
-				return s
-			}
-		}
+	if u, err := url.Parse(s); err == nil && len(s) <= MaxURL && isText(s) && u.Hostname() != "" && u.User == nil &&
+		slices.Contains(schemes, u.Scheme) {
+		return s
 	}
 	a.note(key, "%s is no URL to be used, want %s", quote(s), strings.Join(schemes, " or "))
 	return ""

@@ -298,7 +298,6 @@ func (s *Schedule) fail(e *entry, fault *Fault, now time.Duration) {
 	if s.failures++; s.failures == MaxFailures {
 		for _, other := range s.entries {
 			other.want, other.changed = false, true
-
 		}
 	}
 }
