@@ -45,6 +45,33 @@ func BenchmarkSelect10000(b *testing.B) {
 	}
 }
 
+// Selecting where policy hides a half of them, by name, and what would be best: at most 1 ms.
+func BenchmarkPermit10000(b *testing.B) {
+	w := many(b, 10_000)
+	for _, what := range []pvd.Permission{pvd.Allowed, pvd.Denied} {
+		b.Run(what.String(), func(b *testing.B) {
+			p := &pvd.Policy{Default: pvd.Denied - what}
+			for i := range 10 {
+				r := pvd.PolicyRule{Apps: []string{"ga*"}, What: what}
+				for n := range 500 {
+					r.PvDs = append(r.PvDs, fmt.Sprintf("pvd%d", 10_000-1-(i*500+n)*2))
+				}
+				p.Rules = append(p.Rules, r)
+			}
+			may := p.Permits("game") // kept, as a host does
+			m := w.manager(Config{
+				Rules:  []Rule{{Action: Choose().By(Policy{Criteria: []Criterion{Highest(pvd.Speed)}})}},
+				Permit: func(string) func(*pvd.Info) bool { return may },
+			})
+			for b.Loop() {
+				if _, err := m.SelectPvD(b.Context(), pvd.Call{App: "game"}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 // A change among 10,000 PvDs, and selecting after each.
 func BenchmarkChange10000(b *testing.B) {
 	w := many(b, 10_000)

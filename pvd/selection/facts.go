@@ -13,7 +13,7 @@ type facts struct {
 	info *pvd.Info // of a network that is not open, what it is to be
 
 	ref        pvd.Ref // Unspecified for a network that is not open
-	seq        uint64 // in the order of attachment
+	seq        uint64  // in the order of attachment
 	version    uint64
 	name       string
 	id         pvd.ID
