@@ -114,10 +114,8 @@ func ofRouter[T comparable](items []item[T], a netip.Addr) bool {
 
 // forget ends all that is of a router, which makes room for another.
 func (d *domain) forget(a netip.Addr) {
-	if r := d.router(a); r != nil {
-		r.until = 0
-	}
-	if len(d.routers) == 1 {
+	d.routers = slices.DeleteFunc(d.routers, func(r *router) bool { return r.Addr == a })
+	if len(d.routers) == 0 {
 		d.bare = 0
 	}
 	for _, p := range d.prefixes {
