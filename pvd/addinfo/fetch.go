@@ -124,6 +124,10 @@ func (f *Fetcher) get(ctx context.Context, what fetch) ([]byte, *Fault) {
 	}
 	defer t.CloseIdleConnections()
 	body, err := c.follow(t, what)
+	if err == nil {
+		// A server that sees us go may end its answer in good order before it is complete.
+		err = context.Cause(ctx)
+	}
 	if err != nil {
 		return nil, c.explain(err)
 	}

@@ -57,7 +57,7 @@ type entry struct {
 	id     pvd.ID
 	advert Advert
 	live   bool // the PvD is there
-	ready  bool // it can be used
+	ready  bool // it is there and can be used
 
 	asked    bool          // there has been a request
 	lastAsk  time.Duration // when
@@ -238,7 +238,7 @@ func (s *Schedule) first(now time.Duration) (first *entry) {
 
 // due returns when a request for e may be made, if one is to be made.
 func (s *Schedule) due(e *entry) (at time.Duration, ok bool) {
-	if !e.want || !e.live || !e.ready || e.inFlight || e.failed || s.stopped() {
+	if !e.want || !e.ready || e.inFlight || e.failed || s.stopped() {
 		return 0, false
 	}
 	at = e.wantAt

@@ -389,6 +389,34 @@ func TestSilenceEnds(t *testing.T) {
 	}
 }
 
+// TestSilenceAnew: a change of the Sequence Number gives a PvD all its retries.
+func TestSilenceAnew(t *testing.T) {
+	b := newBench(t)
+	b.add("p", Advert{})
+	for i := range uint16(2) {
+		b.add("p", Advert{Sequence: i})
+		for range MaxRetries {
+			b.s.Done(b.wait(), nil, silence)
+			b.state("p", Waiting, Unreachable)
+		}
+	}
+	b.s.Done(b.wait(), nil, silence)
+	b.state("p", Failed, Unreachable)
+}
+
+// TestDelayIsFourBits: a caller's mistake does not overflow.
+func TestDelayIsFourBits(t *testing.T) {
+	b := newBench(t)
+	b.add("p", Advert{Delay: 45})
+	b.s.Done(b.one(), b.object("p", 20*year), nil)
+	b.add("p", Advert{Delay: 45, Sequence: 1})
+	before := b.at()
+	b.wait()
+	if d := b.at() - before; d > time.Millisecond<<25 {
+		t.Errorf("asked after %v", d)
+	}
+}
+
 // TestCancelled: what the owner gives up is no failure.
 func TestCancelled(t *testing.T) {
 	b := newBench(t)
@@ -461,6 +489,9 @@ func TestAttachment(t *testing.T) {
 	b.s.Done(second, b.object("p", year), nil)
 	b.s.Done(second, nil, badCertificate) // twice is once
 	b.state("p", Valid, "")
+	if b.s.failures != 0 {
+		t.Errorf("%d failures of an earlier attachment count", b.s.failures)
+	}
 }
 
 func TestRemove(t *testing.T) {
