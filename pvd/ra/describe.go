@@ -21,11 +21,13 @@ func (d *domain) describe(link string) *PvD {
 	for _, p := range d.prefixes {
 		s.Prefixes = append(s.Prefixes, p.Prefix)
 	}
-	s.addAddress(d.linkLocal)
+	made := []*address{d.linkLocal}
 	for _, c := range d.auto {
-		s.addAddress(c.stable)
-		for _, a := range c.temporary {
-			s.addAddress(a)
+		made = append(append(made, c.stable), c.temporary...)
+	}
+	for _, a := range made {
+		if !a.failed {
+			s.Addresses = append(s.Addresses, a.Address)
 		}
 	}
 	for _, r := range d.routes {
@@ -39,12 +41,6 @@ func (d *domain) describe(link string) *PvD {
 		}
 	}
 	return s
-}
-
-func (s *PvD) addAddress(a *address) {
-	if !a.failed {
-		s.Addresses = append(s.Addresses, a.Address)
-	}
 }
 
 var anywhere = netip.MustParsePrefix("::/0")

@@ -30,7 +30,8 @@ func TestLearn(t *testing.T) {
 			Reachable: 30 * time.Second, Retransmit: time.Second,
 		},
 		Options: []ra.Option{
-			ra.LinkAddress{MAC: macA}, ra.MTU(1400), pio(prefix1, 2*time.Hour, time.Hour),
+			ra.LinkAddress{MAC: macA},
+			ra.MTU(1400), pio(prefix1, 2*time.Hour, time.Hour),
 			ra.RouteInformation{Prefix: far, Preference: pvd.Low, Lifetime: 20 * time.Minute},
 			ra.RDNSS{Servers: []netip.Addr{server1, routerA}, Lifetime: 10 * time.Minute},
 			ra.DNSSL{Domains: []string{"example.com"}, Lifetime: 11 * time.Minute},

@@ -56,7 +56,8 @@ func FuzzAdvertisement(f *testing.F) {
 	for i, a := range []ra.Advertisement{
 		header(time.Minute, pio(prefix1, time.Hour, time.Minute), ra.MTU(1400), ra.LinkAddress{MAC: macA}),
 		header(0, ra.PvDOption{ID: "x.example", Legacy: true, Header: &ra.Header{Lifetime: time.Second}, Options: []ra.Option{
-			pio(prefix1, 200*time.Second, 100*time.Second), ra.RouteInformation{Prefix: far, Lifetime: time.Minute},
+			pio(prefix1, 200*time.Second, 100*time.Second),
+			ra.RouteInformation{Prefix: far, Lifetime: time.Minute},
 			ra.PREF64{Prefix: nat64, Lifetime: time.Minute},
 		}}),
 		header(long, ra.RDNSS{Servers: []netip.Addr{server1}, Lifetime: 0}, ra.DNSSL{Domains: []string{"a"}, Lifetime: ra.Infinite}),

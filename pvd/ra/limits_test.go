@@ -149,9 +149,11 @@ func TestMostPvDs(t *testing.T) {
 	t.Run("one of two routers makes room", func(t *testing.T) {
 		w := newWorld(t)
 		x := ra.PvDOption{ID: "x.example", Legacy: true, Options: []ra.Option{
-			pio(prefix1, long, long), ra.RouteInformation{Prefix: far, Lifetime: long},
+			pio(prefix1, long, long),
+			ra.RouteInformation{Prefix: far, Lifetime: long},
 			ra.RDNSS{Servers: []netip.Addr{server1}, Lifetime: long},
-			ra.DNSSL{Domains: []string{"a.example"}, Lifetime: long}, ra.PREF64{Prefix: nat64, Lifetime: long},
+			ra.DNSSL{Domains: []string{"a.example"}, Lifetime: long},
+			ra.PREF64{Prefix: nat64, Lifetime: long},
 		}}
 		for n := range ra.MaxRouters {
 			w.hear(number("fe80::", n), header(long, x))
@@ -179,7 +181,8 @@ func TestFlood(t *testing.T) {
 		a := ra.Advertisement{
 			Header: ra.Header{Lifetime: time.Duration(n%9000) * time.Second, HopLimit: uint8(n)},
 			Options: []ra.Option{
-				pio(subnet(n), long, long), ra.RouteInformation{Prefix: subnet(n), Lifetime: long},
+				pio(subnet(n), long, long),
+				ra.RouteInformation{Prefix: subnet(n), Lifetime: long},
 				ra.RDNSS{Servers: []netip.Addr{number("2001:db8:5::", n)}, Lifetime: long},
 				ra.DNSSL{Domains: []string{fmt.Sprintf("d%d.example", n)}, Lifetime: long},
 				ra.PREF64{Prefix: subnet(n), Lifetime: long},

@@ -101,7 +101,7 @@ func ParseAdvertisement(b []byte) (Advertisement, []Fault, error) {
 // has more to say than a link's MTU sends more than one (RFC 6980 section 5).
 func (a Advertisement) Append(b []byte, src, dst netip.Addr) ([]byte, error) {
 	start := len(b)
-	b, err := appendOptions(a.Header.append(b), a.Options)
+	b, err := appendOptions(a.append(b), a.Options)
 	if err != nil {
 		return nil, err
 	}

@@ -54,7 +54,7 @@ func parsePvD(b []byte) (PvDOption, []Fault, error) {
 	at := (pvdFixed + n + optionUnit - 1) / optionUnit * optionUnit
 	if b[2]&0x20 != 0 {
 		if len(b)-at < headerLen {
-			return PvDOption{}, nil, errors.New("R-flag without a message header")
+			return PvDOption{}, nil, errors.New("no message header, for which the R-flag is set")
 		}
 		// Its type, code and checksum are to be ignored.
 		h := parseHeader(b[at:])

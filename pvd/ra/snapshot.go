@@ -136,27 +136,27 @@ func (c Change) Refreshed() bool {
 		reflect.DeepEqual(c.Before.timeless(), c.After.timeless())
 }
 
-// timeless returns d without what a repeated advertisement changes.
-func (d *PvD) timeless() *PvD {
-	t := *d
+// timeless returns p without what a repeated advertisement changes.
+func (p *PvD) timeless() *PvD {
+	t := *p
 	t.Until = 0
-	t.Routers = slices.Clone(d.Routers)
+	t.Routers = slices.Clone(p.Routers)
 	for i := range t.Routers {
 		t.Routers[i].Heard = 0
 	}
-	t.Prefixes = slices.Clone(d.Prefixes)
-	for i, p := range t.Prefixes {
-		t.Prefixes[i].OnLink, t.Prefixes[i].Valid = min(p.OnLink, 1), 0
+	t.Prefixes = slices.Clone(p.Prefixes)
+	for i, x := range t.Prefixes {
+		t.Prefixes[i].OnLink, t.Prefixes[i].Valid = min(x.OnLink, 1), 0
 	}
-	t.Addresses = slices.Clone(d.Addresses)
+	t.Addresses = slices.Clone(p.Addresses)
 	for i := range t.Addresses {
 		t.Addresses[i].Preferred, t.Addresses[i].Valid = 0, 0
 	}
-	t.Routes = slices.Clone(d.Routes)
+	t.Routes = slices.Clone(p.Routes)
 	for i := range t.Routes {
 		t.Routes[i].Until = 0
 	}
-	t.Servers, t.Search, t.NAT64 = forever(d.Servers), forever(d.Search), forever(d.NAT64)
+	t.Servers, t.Search, t.NAT64 = forever(p.Servers), forever(p.Search), forever(p.NAT64)
 	return &t
 }
 
