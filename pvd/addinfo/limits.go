@@ -74,9 +74,9 @@ const (
 	// bounds.
 	MaxPvDs = 64
 
-	// MaxRetries is how often a request is made again that did not reach a server. A
-	// request that did is never repeated after a failure (RFC 8801 section 4.1), so the
-	// limit is for silence only.
+	// MaxRetries is how often a request is made again that did not reach a server; then
+	// that is a failure like others. A request that did is never repeated after a failure
+	// (RFC 8801 section 4.1), so the limit is for silence only.
 	MaxRetries = 3
 
 	// retryBase is the first pause before such a request is made again; each one after is
