@@ -2,6 +2,7 @@ package selection
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -114,13 +115,20 @@ func (a *asker) get(ctx context.Context, about subject, valid func(pvd.Ref) bool
 		}
 		select {
 		case <-q.done:
-			if !q.left {
+			if q.answers(valid) {
 				return q.ref, q.err
 			}
 		case <-ctx.Done():
 			return pvd.Null, context.Cause(ctx)
 		}
 	}
+}
+
+// answers reports whether what came of a question is an answer for one who waited for it. It
+// may have been about other choices, by another rule.
+func (q *question) answers(valid func(pvd.Ref) bool) bool {
+	_, none := errors.AsType[*NoneError](q.err)
+	return !q.left && !none && (q.err != nil || valid(q.ref))
 }
 
 // begin returns what is remembered about a subject, or else the open question about it,
@@ -171,6 +179,9 @@ func (a *asker) settle(ctx context.Context, about subject, q *question, put func
 }
 
 func (a *asker) remember(about subject, ref pvd.Ref) {
+	if max(len(about.app), len(about.destination)) > maxSelectorBytes {
+		return // no name is that long
+	}
 	if _, had := a.answers[about]; !had && len(a.answers) >= MaxAnswers {
 		var first subject
 		var until time.Duration = 1<<63 - 1

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -216,4 +217,54 @@ func TestAskPanics(t *testing.T) {
 			_, _ = m.SelectPvD(t.Context(), pvd.Call{})
 		}()
 	}
+}
+
+// Two rules ask about the same destination at once, each for something else: the answer to one
+// question is no answer to the other.
+func TestAskForOtherThings(t *testing.T) {
+	inTime(t, func(t *testing.T, w *world) {
+		w.add("wired", access(pvd.Wired))
+		w.add("wlan", access(pvd.WLAN))
+		p := &person{slow: time.Second, answer: func(q Question) (pvd.Ref, error) { return q.Choices[0].Ref(), nil }}
+		m := w.manager(Config{Ask: p.ask, Rules: []Rule{
+			{Ports: []Ports{{First: 1}}, Action: Ask(Require(Technologies(pvd.Wired)))},
+			{Ports: []Ports{{First: 2}}, Action: Ask(Require(Technologies(pvd.WLAN)))},
+			{Ports: []Ports{{First: 3}}, Action: Ask(Require(AnyCellular))},
+		}})
+		var all sync.WaitGroup
+		for i, want := range []string{"wired", "wlan"} {
+			all.Go(func() { w.selects(m, to("192.0.2.1", uint16(1+i)), want) })
+		}
+		all.Go(func() {
+			time.Sleep(time.Millisecond)
+			if ref, err := m.SelectPvD(t.Context(), to("192.0.2.1", 3)); err == nil {
+				t.Errorf("%s is cellular", w.name(ref))
+			}
+		})
+		all.Wait()
+		if n := p.questions(); n != 2 {
+			t.Errorf("%d questions, want 2", n)
+		}
+	})
+}
+
+// Names that are none do not fill the memory: what is asked about them is asked each time.
+func TestAskNoLongNames(t *testing.T) {
+	inTime(t, func(t *testing.T, w *world) {
+		w.add("wired")
+		p := &person{answer: func(q Question) (pvd.Ref, error) { return q.Choices[0].Ref(), nil }}
+		m := w.manager(Config{Ask: p.ask, Rules: []Rule{{Action: Ask()}}})
+		for range 2 {
+			w.selects(m, to(strings.Repeat("a.", 200)+"example", 80), "wired")
+		}
+		if n := p.questions(); n != 2 {
+			t.Errorf("%d questions, want 2", n)
+		}
+		for range 2 {
+			w.selects(m, to(strings.Repeat("a.", 120)+"example", 80), "wired")
+		}
+		if n := p.questions(); n != 3 {
+			t.Errorf("%d questions, want 3", n)
+		}
+	})
 }

@@ -129,3 +129,14 @@ func BenchmarkRules1000(b *testing.B) {
 		})
 	}
 }
+
+// Nothing fulfils the first rule, and the next one decides.
+func BenchmarkOrNext10000(b *testing.B) {
+	w := many(b, 10_000)
+	m := w.manager(Config{Rules: []Rule{{Action: Choose(Require(InGroup("none"))).OrNext()}, {Action: Choose()}}})
+	for b.Loop() {
+		if _, err := m.SelectPvD(b.Context(), pvd.Call{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

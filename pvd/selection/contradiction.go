@@ -57,16 +57,18 @@ func (r Requirement) contradicts(o Requirement) bool {
 func (rs Requirements) noFamily() Requirements {
 	var of Requirements
 	prohibited := make(map[Trait]bool)
+	required := false
 	for _, r := range rs {
 		switch p, _ := r.Property.(Trait); {
 		case r.Level == Prohibited && (p == IPv4 || p == IPv6):
 			prohibited[p] = true
 			of = append(of, r)
 		case r.Level == Required && p.implies(Available):
+			required = true
 			of = append(of, r)
 		}
 	}
-	if len(prohibited) == 2 && len(of) > 2 {
+	if len(prohibited) == 2 && required {
 		return of
 	}
 	return nil

@@ -33,7 +33,7 @@ const (
 	maxNamed = 8
 
 	// maxSelectorBytes is the length of an application's name, domain, scope or link in a
-	// rule, in octets: that of a domain name.
+	// rule, in octets: that of a domain name. Answers about longer ones are not remembered.
 	maxSelectorBytes = 255
 )
 

@@ -201,10 +201,8 @@ func (m *Manager) take(ev pvd.Event, seen map[pvd.Ref]bool) {
 	case pvd.Removed:
 		m.removeLocked(ev.Ref)
 	case pvd.Synced:
-		for ref := range m.index.by {
-			if seen != nil && !seen[ref] {
-				m.removeLocked(ref)
-			}
+		if seen != nil {
+			m.forgetLocked(seen)
 		}
 		select {
 		case <-m.synced:
@@ -217,6 +215,18 @@ func (m *Manager) take(ev pvd.Event, seen map[pvd.Ref]bool) {
 	default:
 		if ev.Info != nil {
 			m.putLocked(ev.Info, ev.Old, ev.Keys)
+		}
+	}
+}
+
+// forgetLocked removes those that are not in a snapshot, unless they came after it.
+func (m *Manager) forgetLocked(seen map[pvd.Ref]bool) {
+	for ref := range m.index.by {
+		if seen[ref] {
+			continue
+		}
+		if _, err := m.registry.Info(ref); err != nil {
+			m.removeLocked(ref)
 		}
 	}
 }

@@ -438,3 +438,64 @@ func (l *laggard) Watch(ctx context.Context, f pvd.Filter) iter.Seq2[pvd.Event, 
 		}
 	}
 }
+
+// A straggler is a registry whose one watcher misses changes when the test says so.
+type straggler struct {
+	*pvd.Registry
+
+	miss, catchUp chan struct{}
+}
+
+func (l *straggler) Watch(ctx context.Context, _ pvd.Filter) iter.Seq2[pvd.Event, error] {
+	return func(yield func(pvd.Event, error) bool) {
+		told := func() bool {
+			for _, ref := range l.List() {
+				i, err := l.Info(ref)
+				if err == nil && !yield(pvd.Event{Kind: pvd.Added, Ref: ref, Info: i}, nil) {
+					return false
+				}
+			}
+			return true
+		}
+		if !told() || !yield(pvd.Event{Kind: pvd.Synced}, nil) {
+			return
+		}
+		<-l.miss
+		if !yield(pvd.Event{}, pvd.ErrLagged) || !told() {
+			return
+		}
+		<-l.catchUp
+		if yield(pvd.Event{Kind: pvd.Synced}, nil) {
+			<-ctx.Done()
+			yield(pvd.Event{}, ctx.Err())
+		}
+	}
+}
+
+// What is attached while a snapshot is on its way is not taken for gone at the snapshot's end.
+func TestAttachedDuringSnapshot(t *testing.T) {
+	inTime(t, func(t *testing.T, w *world) {
+		gone := w.add("gone")
+		l := &straggler{w.reg, make(chan struct{}), make(chan struct{})}
+		m, err := New(Config{Registry: l, Rules: []Rule{{Action: chooseNamed("new")}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.Close()
+		old := acquire(t, m, needs(Require(Named("gone"))))
+		w.remove(gone)
+		close(l.miss)
+		synctest.Wait()
+		w.add("new")
+		w.selects(m, pvd.Call{}, "new")
+		held := acquire(t, m, needs(Require(Named("new"))))
+		close(l.catchUp)
+		synctest.Wait()
+		if err := held.Err(); err != nil {
+			t.Errorf("a lease on what is there: %v", err)
+		}
+		if err := old.Err(); !errors.Is(err, pvd.ErrNoPvD) {
+			t.Errorf("a lease on what is gone: %v", err)
+		}
+	})
+}

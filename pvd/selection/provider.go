@@ -224,6 +224,10 @@ func (m *Manager) opened(n *network, ref pvd.Ref, err error) {
 		return
 	}
 	m.answerLocked(n, nil)
+	if m.index.by[ref] == nil {
+		m.closeLocked(n) // it has gone between being usable and now
+		return
+	}
 	m.idleLocked(n)
 	m.notifyLocked()
 }

@@ -216,6 +216,7 @@ func TestContradictions(t *testing.T) {
 		{Requirements{Require(Is(20)), Prohibit(Is(21)), Prohibit(Metered)}, ""},
 		{Requirements{Require(has), Require(IPv4)}, ""},
 		{Requirements{Require(Is(20)), Require(Is(21))}, "require pvd#20 contradicts require pvd#21"},
+		{Requirements{Ignore(Available), Prohibit(IPv4), Prohibit(IPv4), Prohibit(IPv6)}, ""},
 		{Requirements{Require(Named("a")), Prohibit(Named("a"))}, `require the name "a" contradicts`},
 		{Requirements{Require(Named("a")), Require(Named("a.example"))}, ""}, // a name and an ID
 		{Requirements{Require(InGroup("a")), Prohibit(InGroup("a"))}, "contradicts"},
