@@ -153,6 +153,9 @@ func (u *arrival) applyPrefix(o PrefixInformation) {
 	}
 	p := d.prefixes[i]
 	u.move(p, known)
+	if known {
+		p.pause = max(p.pause, u.now-p.heard)
+	}
 	p.heard = u.now
 	p.Delegation = o.Delegation
 	if o.OnLink {
@@ -187,10 +190,10 @@ func (u *arrival) shorten(p *prefix, valid time.Duration) {
 
 // move deprecates the addresses that other PvDs have of a prefix that is now p's PvD's
 // (RFC 8801 section 3.4). A router that names the prefix in several PvDs by turns leaves
-// each its addresses; one that has named it in this PvD twice, and not in the other
-// meanwhile, has moved it. What another router has not repeated for too long has moved
-// too. The next advertisement of the other PvD with the prefix makes its addresses
-// preferred again.
+// each its addresses; one that has named it in this PvD twice, and meanwhile not in the
+// other though that was overdue, has moved it. What another router has not repeated for too
+// long has moved too. The next advertisement of the other PvD with the prefix makes its
+// addresses preferred again.
 func (u *arrival) move(p *prefix, known bool) {
 	for _, d := range u.e.domains {
 		if d == u.d {
@@ -200,7 +203,9 @@ func (u *arrival) move(p *prefix, known bool) {
 			if q.Prefix.Prefix != p.Prefix.Prefix || q.preferred <= u.now {
 				continue
 			}
-			if known && q.Router == u.router && q.heard < p.heard || u.now-q.heard >= moveSilence {
+			silent := u.now - q.heard
+			moved := known && q.Router == u.router && q.heard < p.heard && silent > 2*q.pause
+			if moved || silent >= moveSilence {
 				q.preferred = u.now
 				u.e.update(u.now, d)
 			}

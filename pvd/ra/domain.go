@@ -49,6 +49,7 @@ type prefix struct {
 	Prefix
 	preferred time.Duration // as RFC 4862 has it; 0 where no address is to be made
 	heard     time.Duration // when the router last advertised it
+	pause     time.Duration // the longest time that it took to advertise it again
 }
 
 // An item is anything else that one router gives for a while.

@@ -118,6 +118,25 @@ func TestSharedPrefix(t *testing.T) {
 	}
 }
 
+// TestSharedPrefixRates has a router that speaks of one PvD more often than of the other.
+func TestSharedPrefixRates(t *testing.T) {
+	w := newWorld(t)
+	of := func(id pvd.ID) ra.Advertisement {
+		return header(long, ra.PvDOption{ID: id, Options: []ra.Option{pio(prefix1, long, long)}})
+	}
+	for i := range 60 {
+		if i%6 == 0 {
+			w.hear(routerA, of("rare.example"))
+		}
+		w.hear(routerA, of("often.example"))
+		a := addressesIn(w.pvd(explicit("rare.example")), prefix1)
+		if i > 6 && a[0].Deprecated { // from then on it is known how rarely
+			t.Fatalf("at %v %+v is deprecated", w.now, a[0])
+		}
+		w.run(100 * time.Second)
+	}
+}
+
 // TestMovedPrefix has a prefix that a router moves to another PvD, and one that another
 // router has taken over.
 func TestMovedPrefix(t *testing.T) {
