@@ -188,6 +188,9 @@ func (l *Lease) schedule(now time.Duration, as ...association) {
 		}
 	}
 	for _, a := range as {
+		if len(a.items) == 0 {
+			continue
+		}
 		if a.t1 > 0 {
 			l.T1 = min(l.T1, dhcp.After(now, a.t1))
 		}
