@@ -32,17 +32,19 @@ var (
 	HasRoute4 = NewCondition("IPv4 route", func(i *Info) bool { return hasRoute(i, netip.Addr.Is4) })
 	HasRoute6 = NewCondition("IPv6 route", func(i *Info) bool { return hasRoute(i, netip.Addr.Is6) })
 
+	// HasDefault4 and HasDefault6: a default route of the family.
+	HasDefault4 = NewCondition("IPv4 default route", func(i *Info) bool { return hasDefault(i, netip.Addr.Is4) })
+	HasDefault6 = NewCondition("IPv6 default route", func(i *Info) bool { return hasDefault(i, netip.Addr.Is6) })
+
 	// HasDNS: a server to ask for names.
 	HasDNS = NewCondition("DNS server", func(i *Info) bool {
-		servers, _ := DNSServers.Get(i)
-		return len(servers) > 0
+		return len(peek(i, DNSServers)) > 0
 	})
 
 	// Settled: every address has been through duplicate address detection, whatever
 	// came of it.
 	Settled = NewCondition("settled address", func(i *Info) bool {
-		addrs, _ := Addresses.Get(i)
-		for _, a := range addrs {
+		for _, a := range peek(i, Addresses) {
 			if a.State == Tentative {
 				return false
 			}
@@ -51,9 +53,14 @@ var (
 	})
 )
 
+// peek returns an element that is only looked at, so that it need not be copied.
+func peek[T any](i *Info, k Key[T]) T {
+	v, _ := i.value(k.base).(T)
+	return v
+}
+
 func hasAddress(i *Info, is func(netip.Addr) bool) bool {
-	addrs, _ := Addresses.Get(i)
-	for _, a := range addrs {
+	for _, a := range peek(i, Addresses) {
 		if a.State.Usable() && is(a.Prefix.Addr()) {
 			return true
 		}
@@ -62,9 +69,17 @@ func hasAddress(i *Info, is func(netip.Addr) bool) bool {
 }
 
 func hasRoute(i *Info, is func(netip.Addr) bool) bool {
-	routes, _ := Routes.Get(i)
-	for _, r := range routes {
+	for _, r := range peek(i, Routes) {
 		if is(r.To.Addr()) {
+			return true
+		}
+	}
+	return false
+}
+
+func hasDefault(i *Info, is func(netip.Addr) bool) bool {
+	for _, r := range peek(i, Routes) {
+		if r.To.Bits() == 0 && is(r.To.Addr()) {
 			return true
 		}
 	}

@@ -108,6 +108,9 @@ func (p *Policy) Permits(app string) func(*Info) bool {
 		return nil
 	}
 	return func(i *Info) bool {
+		if i == nil {
+			return otherwise == Allowed
+		}
 		at, ok := names[i.name]
 		if i.id != "" {
 			if by, also := ids[strings.ToLower(string(i.id))]; also && (!ok || by < at) {

@@ -64,6 +64,9 @@ func TestR23_PolicyPermission(t *testing.T) {
 			t.Errorf("%q in %v: %v, want %v", tt.app, tt.i.Name(), got, tt.want)
 		}
 		permits := p.Permits(tt.app)
+		if got := permits == nil || permits(nil); got != (p.Permission(tt.app, nil) == Allowed) {
+			t.Errorf("%q in what is not known: permitted %v", tt.app, got)
+		}
 		if got := permits == nil || permits(tt.i); got != (tt.want == Allowed) {
 			t.Errorf("%q in %v: permitted %v, want %v", tt.app, tt.i.Name(), got, tt.want)
 		}
