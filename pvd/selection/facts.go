@@ -24,7 +24,7 @@ type facts struct {
 	common     [len(common)]any // elements, nil where there is none
 	traits     traits
 	leaving    bool
-	reach      *reach
+	reach      *reach // nil where nobody asks for destinations
 }
 
 // common are the keys of the elements that selections are often about. Looking for
@@ -58,14 +58,10 @@ func newFacts(i *pvd.Info, old *facts, keys []pvd.AnyKey) *facts {
 		routes, _ := pvd.Routes.Get(i)
 		f.reach = newReach(addrs, routes)
 	}
-	f.reach.traits(&f.traits)
-	if noInternet, _ := pvd.NoInternet.Get(i); noInternet {
-		f.traits &^= 1 << Internet
-	}
 	return f
 }
 
-// describe reads what does not depend on whether the PvD is there.
+// describe reads all but what it takes to know which destinations the PvD leads to.
 func describe(i *pvd.Info) *facts {
 	f := &facts{info: i, ref: i.Ref(), version: i.Version(), name: i.Name(), id: i.ID()}
 	f.technology, _ = pvd.Access.Get(i)
@@ -80,7 +76,21 @@ func describe(i *pvd.Info) *facts {
 	portal, _ := pvd.CaptivePortal.Get(i)
 	f.traits.set(Captive, portal.Captive)
 	_, f.leaving = pvd.Ends.Get(i)
+	noInternet, _ := pvd.NoInternet.Get(i)
+	for family, has := range families {
+		addr := has.addr.Holds(i)
+		f.traits.set(Available, addr)
+		f.traits.set(IPv4+Trait(family), addr)
+		f.traits.set(Routed, addr && has.route.Holds(i))
+		f.traits.set(Internet, addr && !noInternet && has.everywhere.Holds(i))
+	}
 	return f
+}
+
+// families are what decides about the traits of IPv4 and IPv6.
+var families = [...]struct{ addr, route, everywhere pvd.Condition }{
+	{pvd.HasAddr4, pvd.HasRoute4, pvd.HasDefault4},
+	{pvd.HasAddr6, pvd.HasRoute6, pvd.HasDefault6},
 }
 
 // placeIn returns the PvD's place in a group whose members the policy orders as places
@@ -97,11 +107,8 @@ func (f *facts) placeIn(group string, places map[string]int) (int, bool) {
 
 // reach is where a PvD's addresses and routes lead.
 type reach struct {
-	to         map[netip.Prefix]struct{}
-	lengths    [2][]int // of the prefixes in to, by family
-	usable     [2]bool  // whether there is an address, by family
-	routed     [2]bool
-	everywhere [2]bool
+	to      map[netip.Prefix]struct{}
+	lengths [2][]int // of the prefixes in to, by family
 }
 
 func familyOf(a netip.Addr) int {
@@ -116,14 +123,10 @@ func newReach(addrs []pvd.AddressInfo, routes []pvd.Route) *reach {
 	for _, a := range addrs {
 		addr := a.Prefix.Addr()
 		if a.State.Usable() && (addr.Is4() || !addr.IsLinkLocalUnicast()) {
-			r.usable[familyOf(addr)] = true
 			r.add(a.Prefix)
 		}
 	}
 	for _, route := range routes {
-		f := familyOf(route.To.Addr())
-		r.routed[f] = true
-		r.everywhere[f] = r.everywhere[f] || route.To.Bits() == 0
 		r.add(route.To)
 	}
 	for f := range r.lengths {
@@ -140,25 +143,16 @@ func (r *reach) add(p netip.Prefix) {
 	}
 }
 
-// traits sets those that addresses and routes decide.
-func (r *reach) traits(t *traits) {
-	for f := range r.usable {
-		t.set(Available, r.usable[f])
-		t.set(IPv4+Trait(f), r.usable[f])
-		t.set(Routed, r.usable[f] && r.routed[f])
-		t.set(Internet, r.usable[f] && r.everywhere[f])
+// reaches reports whether a route, or an on-link prefix, leads to an address, from one of
+// its family.
+func (f *facts) reaches(a netip.Addr) bool {
+	family := familyOf(a)
+	if !f.traits.has(IPv4 + Trait(family)) {
+		return false
 	}
-}
-
-// reaches reports whether a route, or an on-link prefix, leads to an address.
-func (r *reach) reaches(a netip.Addr) bool {
-	f := familyOf(a)
-	if !r.usable[f] || r.everywhere[f] {
-		return r.usable[f]
-	}
-	for _, bits := range r.lengths[f] {
+	for _, bits := range f.reach.lengths[family] { // a default route is the first
 		p, err := a.Prefix(bits)
-		if _, ok := r.to[p]; ok && err == nil {
+		if _, ok := f.reach.to[p]; ok && err == nil {
 			return true
 		}
 	}

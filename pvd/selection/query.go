@@ -153,7 +153,7 @@ func (t *target) suits(f *facts) bool {
 	case t.family != 0 && !f.traits.has(t.family):
 		return false
 	case t.addr.IsValid():
-		return f.reach.reaches(t.addr)
+		return f.reaches(t.addr)
 	}
 	return true
 }
@@ -233,13 +233,14 @@ func (q *query) none(all []*facts) *NoneError {
 	return e
 }
 
+// factsOf reads descriptions for queries without a destination.
 func factsOf(infos []*pvd.Info) []*facts {
 	all := make([]*facts, 0, len(infos))
 	for i, info := range infos {
 		if info == nil {
 			continue
 		}
-		f := newFacts(info, nil, nil)
+		f := describe(info)
 		f.seq = uint64(i)
 		all = append(all, f)
 	}
