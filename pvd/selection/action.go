@@ -88,6 +88,7 @@ func (m *Manager) prepare(a Action) (*prepared, error) {
 	if p.query, err = newQuery(a.rs, m.policy); err != nil {
 		return nil, err
 	}
+	p.query.quiet = a.next
 	if a.policy != nil {
 		if err := a.policy.validate(); err != nil {
 			return nil, err

@@ -219,7 +219,7 @@ func (m *Manager) take(ev pvd.Event, seen map[pvd.Ref]bool) {
 	}
 }
 
-// forgetLocked removes those that are not in a snapshot, unless they came after it.
+// forgetLocked removes those that are gone. Those in a snapshot that was just told are not.
 func (m *Manager) forgetLocked(seen map[pvd.Ref]bool) {
 	for ref := range m.index.by {
 		if seen[ref] {
@@ -253,20 +253,19 @@ func (m *Manager) notifyLocked() {
 // catchUp makes the index what the registry is, which may be ahead of its events.
 func (m *Manager) catchUp() {
 	refs := m.registry.List()
-	listed := make(map[pvd.Ref]bool, len(refs))
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	there := 0
 	for _, ref := range refs {
 		if i, err := m.registry.Info(ref); err == nil {
-			listed[ref] = true
+			there++
 			m.putLocked(i, nil, nil)
 		}
 	}
-	for ref := range m.index.by {
-		if !listed[ref] {
-			m.removeLocked(ref)
-		}
+	if there == len(m.index.by) {
+		return
 	}
+	m.forgetLocked(nil)
 }
 
 // current reports whether the facts of a PvD are those of its newest description. If not,

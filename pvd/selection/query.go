@@ -19,6 +19,7 @@ type query struct {
 	places  map[string]int
 	group   string // that was required, if the policy orders its members
 
+	quiet  bool                        // nobody reads why there is none
 	permit func() func(*pvd.Info) bool // what the caller may use now; nil, and what it returns: all
 }
 
@@ -220,6 +221,9 @@ func (q *query) rank(all []*facts, t target) []*facts {
 // none returns the error that says why nobody fulfils the query. It does not mention those
 // that the caller may not use: they may be hidden from it.
 func (q *query) none(all []*facts) *NoneError {
+	if q.quiet {
+		return &NoneError{}
+	}
 	e := &NoneError{Candidates: make([]Candidate, 0, len(all))}
 	for _, c := range q.musts {
 		e.Musts = append(e.Musts, c.of)

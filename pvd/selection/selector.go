@@ -13,12 +13,11 @@ func (m *Manager) SelectPvD(ctx context.Context, c pvd.Call) (pvd.Ref, error) {
 	k := newCall(c)
 	for rule, action := range m.rules.Load().matching(&k) {
 		ref, err := m.act(ctx, action, &k)
-		var none *NoneError
+		_, none := errors.AsType[*NoneError](err)
 		switch {
 		case err == nil:
 			return ref, nil
-		case action.next && errors.As(err, &none):
-		default:
+		case !action.next || !none:
 			return pvd.Null, rule.describe(err)
 		}
 	}
