@@ -70,7 +70,7 @@ func (d *domain) lifetimes(of netip.Prefix) (preferred, valid time.Duration) {
 			preferred, valid = max(preferred, p.preferred), max(valid, p.Valid)
 		}
 	}
-	return min(preferred, valid), valid
+	return preferred, valid
 }
 
 func (a *address) last(now, preferred, valid time.Duration) {

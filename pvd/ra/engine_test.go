@@ -304,6 +304,17 @@ func TestNumbers(t *testing.T) {
 	}
 }
 
+// TestHugeMTU has a link whose own MTU is not known.
+func TestHugeMTU(t *testing.T) {
+	w := newWorld(t, func(c *ra.Config) { c.MTU = 0 })
+	w.hear(routerA, header(long, ra.MTU(9000)))
+	w.hear(routerA, header(long, ra.MTU(65536)))
+	w.rejected("MTU 65536")
+	if got := w.only().MTU; got != 9000 {
+		t.Errorf("MTU %d, want 9000", got)
+	}
+}
+
 // TestInstances has a PvD that ends and comes again.
 func TestInstances(t *testing.T) {
 	w := newWorld(t)

@@ -105,9 +105,12 @@ func TestSharedPrefix(t *testing.T) {
 	of := func(id pvd.ID) ra.Advertisement {
 		return header(long, ra.PvDOption{ID: id, Options: []ra.Option{pio(prefix1, long, long)}})
 	}
-	for range 20 {
+	for i := range 20 {
 		w.hear(routerA, of("a.example"))
 		w.run(time.Second)
+		if i > 0 && addressesIn(w.pvd(explicit("b.example")), prefix1)[0].Deprecated {
+			t.Fatalf("at %v the second PvD's address is deprecated", w.now)
+		}
 		w.hear(routerA, of("b.example"))
 		a := addressesIn(w.pvd(explicit("a.example")), prefix1)
 		b := addressesIn(w.pvd(explicit("b.example")), prefix1)

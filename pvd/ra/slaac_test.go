@@ -21,6 +21,7 @@ func TestTwoHours(t *testing.T) {
 		{"just above two hours", 10 * time.Hour, 2*time.Hour + time.Second, 2*time.Hour + time.Second},
 		{"two hours", 10 * time.Hour, 2 * time.Hour, 2 * time.Hour},
 		{"shorter than two hours", 10 * time.Hour, time.Minute, 2 * time.Hour},
+		{"shorter with just above two hours left", 2*time.Hour + time.Second, time.Minute, 2 * time.Hour},
 		{"zero", 10 * time.Hour, 0, 2 * time.Hour},
 		{"shorter with less than two hours left", time.Hour, time.Minute, time.Hour},
 		{"zero with less than two hours left", time.Hour, 0, time.Hour},
@@ -296,6 +297,25 @@ func TestTemporaryDuplicates(t *testing.T) {
 	}
 	if got := addressesIn(w.only(), prefix1); len(got) != 1 || got[0].Prefix != stable.Prefix {
 		t.Errorf("stable address %+v, was %+v", got, stable)
+	}
+}
+
+// TestTemporaryDuplicatesInARow has duplicates with a good address in between, which are
+// counted anew.
+func TestTemporaryDuplicatesInARow(t *testing.T) {
+	w := newWorld(t, func(c *ra.Config) { c.Temporary = true })
+	w.hear(routerA, header(long, pio(prefix1, ra.Infinite, ra.Infinite)))
+	for range 5 {
+		for range 2 {
+			all, _ := temporaries(w.only())
+			w.Duplicate(w.now, implicitA, all[len(all)-1].Prefix.Addr())
+		}
+		all, preferred := temporaries(w.only())
+		if len(preferred) == 0 {
+			t.Fatalf("at %v %+v", w.now, all)
+		}
+		w.hear(routerA, header(long, pio(prefix1, ra.Infinite, ra.Infinite)))
+		w.run(preferred[len(preferred)-1].Preferred - 5*time.Second - w.now)
 	}
 }
 
