@@ -2,6 +2,7 @@ package ra
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net"
 	"net/netip"
 	"time"
@@ -100,6 +101,9 @@ func ParseAdvertisement(b []byte) (Advertisement, []Fault, error) {
 // what can not be encoded. It does not care how long the message becomes: a router that
 // has more to say than a link's MTU sends more than one (RFC 6980 section 5).
 func (a Advertisement) Append(b []byte, src, dst netip.Addr) ([]byte, error) {
+	if !src.Is6() || !dst.Is6() {
+		return nil, fmt.Errorf("ra: advertisement from %s to %s: not IPv6", src, dst)
+	}
 	start := len(b)
 	b, err := appendOptions(a.append(b), a.Options)
 	if err != nil {
@@ -111,8 +115,11 @@ func (a Advertisement) Append(b []byte, src, dst netip.Addr) ([]byte, error) {
 
 // AppendSolicitation appends a router solicitation (RFC 4861 section 4.1) from src to
 // [AllRouters] to b. The hardware address goes in unless it is empty or src is
-// unspecified.
+// unspecified, as the zero Addr is.
 func AppendSolicitation(b []byte, src netip.Addr, mac net.HardwareAddr) []byte {
+	if !src.IsValid() {
+		src = netip.IPv6Unspecified()
+	}
 	start := len(b)
 	b = append(b, typeSolicitation, 0, 0, 0, 0, 0, 0, 0)
 	if len(mac) == 6 && !src.IsUnspecified() {
@@ -122,7 +129,8 @@ func AppendSolicitation(b []byte, src netip.Addr, mac net.HardwareAddr) []byte {
 	return b
 }
 
-// PutChecksum fills in the checksum of an ICMPv6 message from src to dst.
+// PutChecksum fills in the checksum of an ICMPv6 message, of 4 octets or more, from src to
+// dst, which are valid.
 func PutChecksum(message []byte, src, dst netip.Addr) {
 	message[2], message[3] = 0, 0
 	binary.BigEndian.PutUint16(message[2:], ^sum(message, src, dst))

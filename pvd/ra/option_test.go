@@ -189,6 +189,17 @@ func TestEncodeRefuses(t *testing.T) {
 	}
 }
 
+// TestNoAddresses encodes messages that come from nowhere.
+func TestNoAddresses(t *testing.T) {
+	if _, err := header(long).Append(nil, netip.Addr{}, ra.AllNodes); err == nil {
+		t.Error("no error for an advertisement without source")
+	}
+	want := ra.AppendSolicitation(nil, netip.IPv6Unspecified(), macA)
+	if got := ra.AppendSolicitation(nil, netip.Addr{}, macA); !slices.Equal(got, want) {
+		t.Errorf("solicitation %x, want %x", got, want)
+	}
+}
+
 // TestRoundedLifetime has RFC 8781 section 4.1: rounded up to units of 8 s.
 func TestRoundedLifetime(t *testing.T) {
 	for life, want := range map[time.Duration]time.Duration{
