@@ -257,20 +257,19 @@ func (c *Client) enter(s State, next time.Duration, why string) {
 	c.state, c.next, c.why, c.tries = s, next, why, 0
 }
 
-// expire ends what is over, and reports whether something was.
-func (c *Client) expire(now time.Duration) bool {
+// expire ends what is over.
+func (c *Client) expire(now time.Duration) {
 	if c.before != nil && c.before.Expires <= now {
 		c.before = nil
 	}
 	l := c.held()
 	if l == nil || l.Expires > now {
-		return false
+		return
 	}
 	c.drop()
 	if c.state != Down && c.state != Released {
 		c.enter(Init, now, "the lease is over")
 	}
-	return true
 }
 
 // Advance does what is due at now, which may be later than Next has said.

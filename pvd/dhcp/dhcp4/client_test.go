@@ -380,7 +380,7 @@ func TestLinkDownAndUp(t *testing.T) {
 
 func TestResume(t *testing.T) {
 	w := newWorld(t)
-	l := w.bind()
+	w.bind()
 	w.now += 20 * time.Minute
 	w.Resume(w.now)
 	w.is(InitReboot)
@@ -390,7 +390,7 @@ func TestResume(t *testing.T) {
 		t.Error("a lease of another network is in use")
 	}
 	w = newWorld(t)
-	l = w.bind()
+	l := w.bind()
 	w.now = l.Expires + time.Hour
 	w.Resume(w.now)
 	if w.is(Init); w.Lease() != nil {

@@ -8,10 +8,8 @@ import (
 )
 
 func same(a, b *Message) bool {
-	x, y := *a, *b
-	x.Options, y.Options = nil, nil
-	return x.Op == y.Op && x.HType == y.HType && x.HLen == y.HLen && x.XID == y.XID && x.Secs == y.Secs && x.Broadcast == y.Broadcast &&
-		x.Client == y.Client && x.Your == y.Your && x.Next == y.Next && x.Relay == y.Relay && x.Hardware == y.Hardware &&
+	return a.Op == b.Op && a.HType == b.HType && a.HLen == b.HLen && a.XID == b.XID && a.Secs == b.Secs && a.Broadcast == b.Broadcast &&
+		a.Client == b.Client && a.Your == b.Your && a.Next == b.Next && a.Relay == b.Relay && a.Hardware == b.Hardware &&
 		maps.EqualFunc(a.Options, b.Options, slices.Equal)
 }
 

@@ -72,7 +72,8 @@ func TestRoutes(t *testing.T) {
 		{
 			"two routers, one twice",
 			[]func(*Message){option(optRouters, 192, 0, 2, 1, 192, 0, 2, 2, 192, 0, 2, 1)},
-			[]pvd.Route{gateway, route("0.0.0.0/0", "192.0.2.2", 1)}, 0,
+			[]pvd.Route{gateway, route("0.0.0.0/0", "192.0.2.2", 1)},
+			0,
 		},
 		{"router outside", []func(*Message){option(optRouters, 198, 51, 100, 1)}, nil, 1},
 		{"router is the address", []func(*Message){option(optRouters, 192, 0, 2, 77)}, nil, 1},
@@ -81,7 +82,8 @@ func TestRoutes(t *testing.T) {
 		{
 			"static",
 			[]func(*Message){option(optStaticRoutes, 10, 0, 0, 0, 192, 0, 2, 3, 172, 16, 5, 0, 192, 0, 2, 4)},
-			[]pvd.Route{route("10.0.0.0/8", "192.0.2.3", 0), route("172.16.5.0/32", "192.0.2.4", 0), gateway}, 0,
+			[]pvd.Route{route("10.0.0.0/8", "192.0.2.3", 0), route("172.16.5.0/32", "192.0.2.4", 0), gateway},
+			0,
 		},
 		{"static default", []func(*Message){option(optStaticRoutes, 0, 0, 0, 0, 192, 0, 2, 3)}, []pvd.Route{gateway}, 1},
 		{
@@ -90,12 +92,14 @@ func TestRoutes(t *testing.T) {
 				option(optClasslessRoute, 8, 10, 192, 0, 2, 9, 0, 192, 0, 2, 8, 32, 198, 51, 100, 1, 0, 0, 0, 0),
 				option(optStaticRoutes, 172, 16, 0, 0, 192, 0, 2, 3),
 			},
-			[]pvd.Route{route("10.0.0.0/8", "192.0.2.9", 0), route("0.0.0.0/0", "192.0.2.8", 0), route("198.51.100.1/32", "", 0)}, 0,
+			[]pvd.Route{route("10.0.0.0/8", "192.0.2.9", 0), route("0.0.0.0/0", "192.0.2.8", 0), route("198.51.100.1/32", "", 0)},
+			0,
 		},
 		{
 			"classless with bits beyond the width",
 			[]func(*Message){option(optClasslessRoute, 20, 10, 1, 255, 192, 0, 2, 9)},
-			[]pvd.Route{route("10.1.240.0/20", "192.0.2.9", 0)}, 0,
+			[]pvd.Route{route("10.1.240.0/20", "192.0.2.9", 0)},
+			0,
 		},
 		{"classless cut short", []func(*Message){option(optClasslessRoute, 24, 10, 1, 2, 192, 0, 2)}, []pvd.Route{gateway}, 1},
 		{"classless width 33", []func(*Message){option(optClasslessRoute, 33, 10, 1, 2, 3, 4, 192, 0, 2, 1)}, []pvd.Route{gateway}, 1},
@@ -107,7 +111,8 @@ func TestRoutes(t *testing.T) {
 				option(optMask, 255, 255, 255, 255),
 				option(optClasslessRoute, 32, 198, 51, 100, 1, 0, 0, 0, 0, 0, 198, 51, 100, 1),
 			},
-			[]pvd.Route{route("198.51.100.1/32", "", 0), route("0.0.0.0/0", "198.51.100.1", 0)}, 0,
+			[]pvd.Route{route("198.51.100.1/32", "", 0), route("0.0.0.0/0", "198.51.100.1", 0)},
+			0,
 		},
 	}
 	for _, tt := range tests {

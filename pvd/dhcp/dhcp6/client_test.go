@@ -482,7 +482,7 @@ func TestConfirm(t *testing.T) {
 		t.Error("lost without an answer")
 	}
 	w = newWorld(t, addresses)
-	l = w.bind()
+	w.bind()
 	w.now += time.Minute
 	w.Resume(w.now)
 	w.is(Confirming)
