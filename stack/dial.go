@@ -27,6 +27,7 @@ type dialing struct {
 	host    string         // as it was given
 	addr    netip.Addr     // the same if it is an address; invalid: it is a name
 	port    uint16
+	only    [1]netip.Addr // what addresses returns where there is one anyway
 
 	prepare func(*TCPConn) // sets options before the handshake; may be nil
 }
@@ -77,10 +78,12 @@ func share(ctx context.Context, n int) (context.Context, context.CancelFunc) {
 // addresses returns the host's addresses of the right family, in the order in which they
 // are to be tried. There is at least one.
 func (dl *dialing) addresses(ctx context.Context) ([]netip.Addr, error) {
+	if dl.addr.IsValid() && dl.family.allows(dl.addr) {
+		dl.only[0] = dl.addr
+		return dl.only[:], nil
+	}
 	var addrs []netip.Addr
-	if dl.addr.IsValid() {
-		addrs = []netip.Addr{dl.addr}
-	} else {
+	if !dl.addr.IsValid() {
 		found, err := dl.d.lookup(ctx, dl.family.ip(), dl.host)
 		if err != nil {
 			return nil, err

@@ -116,6 +116,22 @@ func fullAddress(nic tcpip.NICID, a netip.Addr, port uint16) tcpip.FullAddress {
 	return tcpip.FullAddress{NIC: nic, Addr: toAddr(a), Port: port}
 }
 
+// A tcpEnd is a *net.TCPAddr with the memory of its IP, so that both ends of a connection
+// take one allocation rather than four.
+type tcpEnd struct {
+	addr net.TCPAddr
+	ip   [16]byte
+}
+
+// at makes e the address ap.
+func (e *tcpEnd) at(ap netip.AddrPort) *net.TCPAddr {
+	e.addr = net.TCPAddr{IP: e.ip[:], Port: int(ap.Port()), Zone: ap.Addr().Zone()}
+	if e.ip = ap.Addr().As16(); ap.Addr().Is4() {
+		e.addr.IP = e.ip[12:]
+	}
+	return &e.addr
+}
+
 // addrPort returns a gVisor address of the domain's in package netip's form, with the
 // zone that it needs.
 func (d *domain) addrPort(a tcpip.FullAddress) netip.AddrPort {

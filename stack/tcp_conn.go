@@ -308,9 +308,9 @@ func (c *TCPConn) connected() (bool, error) {
 func (c *TCPConn) settle(nic tcpip.NICID, peer tcpip.FullAddress) {
 	local, _ := c.ep.GetLocalAddress() // gVisor's never fails
 	c.nic, c.addr = nic, fromAddr(local.Addr).Unmap()
-	c.local = net.TCPAddrFromAddrPort(c.d.addrPort(local))
 	peer.NIC = local.NIC
-	c.remote = net.TCPAddrFromAddrPort(c.d.addrPort(peer))
+	ends := new([2]tcpEnd)
+	c.local, c.remote = ends[0].at(c.d.addrPort(local)), ends[1].at(c.d.addrPort(peer))
 }
 
 // acceptedOn returns the NIC that an accepted connection stands on. Between two of the
