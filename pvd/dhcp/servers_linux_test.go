@@ -61,6 +61,10 @@ const (
 
 // newPump joins a client's link to a server's namespace.
 func newPump(t *testing.T) (*pump, *tuntest.NS) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("takes seconds: real servers")
+	}
 	server, client := tuntest.NewNS(t), tuntest.NewNS(t)
 	tuntest.Veth(server, "lan", client, "eth")
 	server.IP("address", "add", "192.0.2.1/24", "dev", "lan")

@@ -3,6 +3,7 @@ package dhcp4
 import (
 	crand "crypto/rand"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -139,8 +140,8 @@ func (c *Client) Tentative() *Lease {
 }
 
 // Ignored returns how many messages have been ignored for each reason. The reasons are a
-// few constants.
-func (c *Client) Ignored() map[string]uint64 { return c.ignored }
+// few constants. The caller owns the map.
+func (c *Client) Ignored() map[string]uint64 { return maps.Clone(c.ignored) }
 
 // Packets returns what is to be sent now. The caller owns it.
 func (c *Client) Packets() []Packet {
@@ -237,7 +238,7 @@ func (c *Client) pause() {
 
 // Release gives the lease back and ends the client's work until the next LinkUp.
 func (c *Client) Release(now time.Duration) {
-	if l := c.lease; l != nil && c.state != Down {
+	if l := c.held(); l != nil && c.state != Down {
 		m := c.message(Release, now)
 		m.Client, m.Options[optServer] = l.Addr.Addr(), l.Server.AsSlice()
 		m.Secs = 0

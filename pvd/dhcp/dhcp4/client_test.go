@@ -421,6 +421,14 @@ func TestRelease(t *testing.T) {
 	if _, ok := w.Next(); ok || w.Lease() != nil {
 		t.Error("it goes on after Release")
 	}
+	w = newWorld(t) // while the address is being checked
+	w.LinkUp(0)
+	w.receive(reply(w.one().Message, Offer))
+	w.receive(reply(w.one().Message, Ack))
+	w.Release(w.now)
+	if r := w.one(); r.Type() != Release || w.Tentative() != nil {
+		t.Errorf("sent type %d", r.Type())
+	}
 	w.LinkUp(w.now)
 	w.is(Init) // what was given back is not asked for again
 }
@@ -472,7 +480,7 @@ func TestBadReplies(t *testing.T) {
 				if w.is(before); tt.reason != "" && w.Ignored()[tt.reason] == 0 {
 					t.Errorf("in %v ignored for %v, want %q", before, w.Ignored(), tt.reason)
 				}
-				clear(w.Ignored())
+				clear(w.ignored)
 			}
 			w := newWorld(t)
 			w.LinkUp(0)

@@ -215,6 +215,7 @@ func TestOverload(t *testing.T) {
 			t.Errorf("overload %d: %q, %v, want %q", o, got.Options[optDomain], err, want)
 		}
 	}
+	b[bytes.Index(b, []byte{optOverload, 1})+2] = 2
 	b[snameAt+2] = 200
 	if _, err := Parse(b); err == nil {
 		t.Error("an option may reach beyond its field")

@@ -3,6 +3,7 @@ package dhcp6
 import (
 	crand "crypto/rand"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -97,18 +98,17 @@ type Client struct {
 	offer *offer        // the best advertisement, or the server that is asked
 	heard int           // advertisements
 
-	lease     *Lease
-	info      *Info
-	given     []Item // being given back: addresses
-	givenPD   []Item // and prefixes
-	giver     []byte // to this server
-	verifying bool   // rebinding is in place of confirming
-	solMaxRT  time.Duration
-	infMaxRT  time.Duration
-	refused   int // since the last lease
-	declined  int // since the link came up
-	packets   [][]byte
-	ignored   map[string]uint64
+	lease    *Lease
+	info     *Info
+	given    []Item // being given back: addresses
+	givenPD  []Item // and prefixes
+	giver    []byte // to this server
+	solMaxRT time.Duration
+	infMaxRT time.Duration
+	refused  int // since the last lease
+	declined int // since the link came up
+	packets  [][]byte
+	ignored  map[string]uint64
 }
 
 // New returns a client that does nothing before [Client.LinkUp].
@@ -146,8 +146,8 @@ func (c *Client) Info() *Info {
 }
 
 // Ignored returns how many messages have been ignored for each reason. The reasons are a
-// few constants.
-func (c *Client) Ignored() map[string]uint64 { return c.ignored }
+// few constants. The caller owns the map.
+func (c *Client) Ignored() map[string]uint64 { return maps.Clone(c.ignored) }
 
 // Packets returns the payloads of UDP datagrams to be sent now, to [Servers]. The caller
 // owns them.
@@ -197,7 +197,6 @@ func (c *Client) attach(now time.Duration, why string) {
 		c.begin(now, Soliciting, solicit, why)
 	case len(c.lease.Prefixes) > 0: // which a Confirm can not be about
 		c.begin(now, Rebinding, reverify, why)
-		c.verifying = true
 	default:
 		c.begin(now, Confirming, confirm, why)
 	}
@@ -252,7 +251,7 @@ func (c *Client) Release(now time.Duration) {
 }
 
 func (c *Client) enter(s State, next time.Duration, why string) {
-	c.state, c.next, c.why, c.verifying = s, next, why, false
+	c.state, c.next, c.why = s, next, why
 }
 
 // begin begins an exchange, whose first message is due at once.
