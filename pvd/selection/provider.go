@@ -178,6 +178,9 @@ func (m *Manager) attach(ctx context.Context, n *network) (pvd.Ref, error) {
 
 // awaitUsable waits until a PvD that is attached can be used.
 func (m *Manager) awaitUsable(ctx context.Context, ref pvd.Ref) error {
+	if !ref.Attached() {
+		return fmt.Errorf("%v: %w", ref, pvd.ErrNoPvD)
+	}
 	for {
 		all, changed, err := m.await(ctx)
 		if err != nil {
