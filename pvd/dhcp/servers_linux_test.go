@@ -394,8 +394,9 @@ func TestServers4(t *testing.T) {
 			c.LinkDown()
 			c.LinkUp(p.now)
 			p.until(c, "rebooting", in(dhcp4.Rebooting))
+			l = c.Lease()
 			p.until(c, "confirmed", in(dhcp4.Bound))
-			if n := c.Lease(); n.Addr != l.Addr {
+			if n := c.Lease(); n.Addr != l.Addr || n == l {
 				t.Errorf("after link up: %+v", n)
 			}
 			c.Release(p.now)
@@ -472,12 +473,18 @@ func TestServers6(t *testing.T) {
 			c.LinkDown()
 			c.LinkUp(p.now)
 			p.until(c, "confirmed", in(dhcp6.Bound))
+			if _, why := c.State(); why != "confirmed" && why != "granted" {
+				t.Errorf("after link up: %s", why)
+			}
 			first := c.Lease().Addrs[0].Prefix.Addr()
 			c.Decline(p.now, first)
 			if len(c.addrs()) != 0 {
 				t.Errorf("addresses %v", c.addrs())
 			}
-			p.until(c, "bound again", func() bool { return in(dhcp6.Bound)() })
+			p.until(c, "another address", func() bool { return in(dhcp6.Bound)() && len(c.addrs()) == 1 })
+			if a := c.addrs()[0].Prefix.Addr(); a == first {
+				t.Errorf("%v has been declined and is there again", a)
+			}
 			c.Release(p.now)
 			p.until(c, "released", in(dhcp6.Released))
 		})

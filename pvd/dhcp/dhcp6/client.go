@@ -268,11 +268,16 @@ func (c *Client) begin(now time.Duration, s State, p params, why string) {
 func (c *Client) restart(now time.Duration, times int, why string) {
 	c.lease = nil
 	c.begin(now, Soliciting, solicit, why)
+	c.next += backOff(times) + c.upTo(maxDelay)
+}
+
+// backOff returns how long to wait after having been refused so many times before.
+func backOff(times int) time.Duration {
 	wait := backoff
-	for range times {
-		wait = min(wait*2, maxBackoff)
+	for ; times > 0 && wait < maxBackoff; times-- {
+		wait *= 2
 	}
-	c.next += wait + c.upTo(maxDelay)
+	return min(wait, maxBackoff)
 }
 
 // expire ends what is over.
@@ -360,6 +365,9 @@ func (c *Client) gaveBack(now time.Duration) {
 		c.enter(Released, dhcp.Never, "released")
 	case c.lease != nil:
 		c.bound("an address was declined")
+		if c.cfg.Addresses && len(c.lease.Addrs) == 0 { // there is a prefix, but what it was about is lacking
+			c.next = min(c.next, now+backOff(c.declined))
+		}
 	default:
 		c.restart(now, c.declined, "somebody else has the address")
 	}

@@ -518,6 +518,23 @@ func TestDecline(t *testing.T) {
 	w.is(Soliciting)
 }
 
+// TestDeclineBesideAPrefix: another address is asked for at once, not at T1.
+func TestDeclineBesideAPrefix(t *testing.T) {
+	w := newWorld(t, addresses, prefixes)
+	w.bind()
+	w.Decline(w.now, addr)
+	w.receive(answer(w.one().Message, Reply, server1, statusOption(Success)))
+	w.is(Bound)
+	at := w.now
+	r := w.one()
+	if _, has := get(r.Options, optIANA); r.Type != Renew || !has || r.at-at > 2*backoff {
+		t.Errorf("type %d after %v", r.Type, r.at-at)
+	}
+	if backOff(1000) != maxBackoff || backOff(0) != backoff {
+		t.Errorf("waits %v and %v", backOff(0), backOff(1000))
+	}
+}
+
 func TestRelease(t *testing.T) {
 	w := newWorld(t, addresses, prefixes)
 	w.bind()
