@@ -15,8 +15,9 @@ const hostLink = "bench"
 
 // A hostEngine is a pvdstack host, and one PvD of it.
 type hostEngine struct {
-	host *stack.Host
-	ref  pvd.Ref
+	host    *stack.Host
+	ref     pvd.Ref
+	network *stack.Network // ref's, which applications keep too
 }
 
 // newHostEngine returns a host on l with one PvD. It owns l, even if it fails.
@@ -36,6 +37,7 @@ func newHostEngine(ctx context.Context, l tun.Link, a attachment) (*hostEngine, 
 		h.Close() //nolint:errcheck // err says more
 		return nil, err
 	}
+	e.network = h.In(e.ref)
 	return e, nil
 }
 
@@ -55,10 +57,12 @@ func (e *hostEngine) add(ctx context.Context, c pvd.Config) (pvd.Ref, error) {
 
 // in returns the engine whose connections are another PvD's of the same host. It is not
 // to be closed.
-func (e *hostEngine) in(ref pvd.Ref) *hostEngine { return &hostEngine{host: e.host, ref: ref} }
+func (e *hostEngine) in(ref pvd.Ref) *hostEngine {
+	return &hostEngine{host: e.host, ref: ref, network: e.host.In(ref)}
+}
 
 func (e *hostEngine) dial(ctx context.Context, to netip.AddrPort) (conn, error) {
-	c, err := e.host.In(e.ref).DialContext(ctx, "tcp4", to.String())
+	c, err := e.network.DialContext(ctx, "tcp4", to.String())
 	if err != nil {
 		return nil, err
 	}
