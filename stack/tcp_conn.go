@@ -160,6 +160,21 @@ func (c *TCPConn) write(b []byte) (sent int, err error) {
 	if err := c.check(&c.writeUntil); err != nil {
 		return 0, err
 	}
+	for {
+		n, err := c.writeNow(b[sent:])
+		sent += n
+		if !errors.Is(err, errWouldBlock) {
+			return sent, err
+		}
+		if err := c.wait(&c.out, &c.writeUntil); err != nil {
+			return sent, err
+		}
+	}
+}
+
+// writeNow writes what there is room for: errWouldBlock if that is not all. The caller
+// holds writeMu.
+func (c *TCPConn) writeNow(b []byte) (sent int, err error) {
 	for sent < len(b) {
 		c.writer = b[sent:]
 		n, terr := c.ep.Write(&c.writer, tcpip.WriteOptions{})
@@ -167,16 +182,12 @@ func (c *TCPConn) write(b []byte) (sent int, err error) {
 		sent += int(n)
 		switch terr.(type) {
 		case nil:
-			continue
 		case *tcpip.ErrWouldBlock:
-			err = c.wait(&c.out, &c.writeUntil)
+			return sent, errWouldBlock
 		case *tcpip.ErrClosedForSend:
-			err = c.whyUnwritable()
+			return sent, c.whyUnwritable()
 		default:
-			err = c.breaks("write", terr)
-		}
-		if err != nil {
-			return sent, err
+			return sent, c.breaks("write", terr)
 		}
 	}
 	return sent, nil
