@@ -24,7 +24,8 @@
 //  2. it is not about to leave ([pvd.Ends]);
 //  3. the preferences, in the order in which they were stated: it has what is preferred,
 //     or has not what is to be avoided;
-//  4. its place in the group that was required, where a [Policy] orders the members;
+//  4. its place in the group that was required, where a [Policy] orders the members: of
+//     several groups, in the first that it orders;
 //  5. it is attached already, where a network would have to be opened;
 //  6. the criteria of the [Policy]: the lower [pvd.Metric], and then the technology, wired
 //     before wlan before cellular, unless the Policy says otherwise;

@@ -199,14 +199,11 @@ func modelRank(ps []modelPvD, rs []modelRequirement, criteria []string) []string
 			}
 		}
 		for _, r := range rs {
-			if g, ok := modelGroup(r.Property); ok && r.Level == Required {
-				if g != "g" {
-					break
-				}
-				if x, y := modelPlace(a), modelPlace(b); x != y {
-					return x < y
-				}
-				break
+			if r.Property != InGroup("g") || r.Level != Required {
+				continue // the policy orders no other group
+			}
+			if x, y := modelPlace(a), modelPlace(b); x != y {
+				return x < y
 			}
 		}
 		for _, c := range criteria {
@@ -243,15 +240,6 @@ func modelRank(ps []modelPvD, rs []modelRequirement, criteria []string) []string
 		names = append(names, p.name)
 	}
 	return names
-}
-
-func modelGroup(p Property) (string, bool) {
-	for _, g := range []string{"g", "h"} {
-		if p == InGroup(g) {
-			return g, true
-		}
-	}
-	return "", false
 }
 
 func modelPlace(p *modelPvD) int {
