@@ -29,18 +29,30 @@ type world struct {
 // newWorld returns a world of n PvDs, which have an ID if they are to be explicit.
 func newWorld(t *testing.T, n int, explicit bool) *world {
 	t.Helper()
+	return newWorldOf(t, n, func(i int, c *pvd.Config) {
+		c.Name = fmt.Sprint("net", i)
+		if explicit {
+			c.ID = pvd.ID(fmt.Sprintf("net%d.example", i))
+		}
+	})
+}
+
+// newWorldOf is newWorld for PvDs that are called what call says.
+func newWorldOf(t *testing.T, n int, call func(i int, c *pvd.Config)) *world {
+	t.Helper()
 	w := &world{star: star{host: newHost(t)}}
 	for i := range n {
 		link, peer := fmt.Sprint("wire", i), newHost(t)
 		pipe(t, link, w.host, peer)
 		c := config(link, "192.168.1.2/24", "fd00::2/64", "fe80::2/64")
-		c.Name = fmt.Sprint("net", i)
-		if explicit {
-			c.ID = pvd.ID(fmt.Sprintf("net%d.example", i))
-		}
+		call(i, &c)
 		c.DNS.Servers = []netip.AddrPort{netip.MustParseAddrPort("192.168.1.1:53")}
 		w.own = append(w.own, add(t, w.host, c))
-		w.names = append(w.names, c.Name)
+		info, err := w.host.Info(w.ref(i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.names = append(w.names, info.Name())
 		far := add(t, peer, config(link, "192.168.1.1/24", "fd00::1/64", "fe80::1/64", answering(i)+"/32"))
 		runDNS(t, far, map[string][]string{"who.example.": {fmt.Sprint("10.0.0.", i)}, "web.example.": {answering(i)}})
 		mustListen(t, far, "tcp", ":80")
@@ -221,11 +233,16 @@ func everyScope(t *testing.T, w *world) {
 	}
 }
 
-// TestR22_ExplicitAndImplicit uses PvDs with an identifier and without in the same way.
+// TestR22_ExplicitAndImplicit uses PvDs in the same way that somebody has named, that are
+// known by their reference only, and that have an identifier.
 func TestR22_ExplicitAndImplicit(t *testing.T) {
-	for name, explicit := range map[string]bool{"explicit": true, "implicit": false} {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, 5, explicit)
+	for kind, call := range map[string]func(int, *pvd.Config){
+		"static":   func(i int, c *pvd.Config) { c.Name = fmt.Sprint("net", i) },
+		"implicit": func(int, *pvd.Config) {},
+		"explicit": func(i int, c *pvd.Config) { c.ID = pvd.ID(fmt.Sprintf("net%d.example", i)) },
+	} {
+		t.Run(kind, func(t *testing.T) {
+			w := newWorldOf(t, 5, call)
 			everyScope(t, w)
 			a := w.host.App("browser")
 			if refs := a.List(); len(refs) != 5 {
@@ -233,7 +250,7 @@ func TestR22_ExplicitAndImplicit(t *testing.T) {
 			}
 			for i, ref := range a.List() {
 				info, err := a.Info(ref)
-				if err != nil || (info.ID() != "") != explicit {
+				if err != nil || (info.ID() != "") != (kind == "explicit") || (info.Name() == ref.String()) != (kind == "implicit") {
 					t.Fatalf("%v, %v", info.ID(), err)
 				}
 				if found, err := a.Find(w.names[i]); err != nil || found != ref {
