@@ -89,21 +89,25 @@ func inDomain(name, pattern string) bool {
 // understood are the keys of a proxy's dictionary that may be mandatory.
 var understood = []string{"alpn", "identifier", "mandatory"}
 
-func (o *Object) proxies(v any) {
+func (o *Object) proxies(v any) { o.Proxies = listed(o, "proxies", v, MaxProxies, parseProxy) }
+
+// listed returns the entries of an array that parse understands. The others are noted.
+func listed[T any](o *Object, key string, v any, limit int, parse func(any) (T, *Fault)) (good []T) {
 	list, ok := v.([]any)
 	if !ok {
-		o.note(faultf(BadValue, "proxies", "%s, want an array", kind(v)))
-		return
+		o.note(faultf(BadValue, key, "%s, want an array", kind(v)))
+		return nil
 	}
-	for i, v := range o.atMost("proxies", list, MaxProxies) {
-		p, fault := parseProxy(v)
+	for i, v := range o.atMost(key, list, limit) {
+		e, fault := parse(v)
 		if fault != nil {
-			fault.Where = fmt.Sprintf("proxies[%d]", i) + fault.Where
+			fault.Where = fmt.Sprintf("%s[%d]", key, i) + fault.Where
 			o.note(fault)
 			continue
 		}
-		o.Proxies = append(o.Proxies, p)
+		good = append(good, e)
 	}
+	return good
 }
 
 func parseProxy(v any) (p pvd.Proxy, fault *Fault) {
@@ -186,22 +190,7 @@ func isText(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f })
 }
 
-func (o *Object) rules(v any) {
-	list, ok := v.([]any)
-	if !ok {
-		o.note(faultf(BadValue, "proxy-match", "%s, want an array", kind(v)))
-		return
-	}
-	for i, v := range o.atMost("proxy-match", list, MaxRules) {
-		r, fault := parseRule(v)
-		if fault != nil {
-			fault.Where = fmt.Sprintf("proxy-match[%d]", i) + fault.Where
-			o.note(fault)
-			continue
-		}
-		o.Rules = append(o.Rules, r)
-	}
-}
+func (o *Object) rules(v any) { o.Rules = listed(o, "proxy-match", v, MaxRules, parseRule) }
 
 // parseRule parses a rule. One that has a key or value which is not understood is to be
 // ignored as a whole.
