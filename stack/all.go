@@ -108,6 +108,9 @@ func (e *everywhere[T]) join(d *domain) error {
 	}
 	s, err := e.open(d)
 	if err != nil {
+		if app.permit(d) != nil {
+			return nil // no longer allowed, which must not keep the PvD away from others
+		}
 		return err
 	}
 	m := &member[T]{of: e, socket: s}
