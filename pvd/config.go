@@ -63,6 +63,11 @@ type Address struct {
 	// Home says that the address is a home address of Mobile IPv6 (RFC 6275).
 	Home bool
 
+	// Shared says that other PvDs on the link may have the address too, where all of them
+	// say so: one DHCPv4 lease is that of all implicit PvDs of its link (RFC 8801 section
+	// 3.4.2). What arrives is told apart by ports.
+	Shared bool
+
 	// Deprecated says that the address still works but should not begin new
 	// communication (RFC 4862 section 5.5.4).
 	Deprecated bool
