@@ -54,7 +54,7 @@ func (p Packet) check(what string, typ byte, least int) error {
 	case len(m) > maxMessage:
 		return invalid("%s of %d octets", what, len(m))
 	case m[0] != typ:
-		return invalid("ICMPv6 type %d: not a router %s", m[0], what)
+		return invalid("ICMPv6 type %d: not that of a %s", m[0], what)
 	case m[1] != 0:
 		return invalid("%s with code %d", what, m[1])
 	case sum(m, p.Src, p.Dst) != 0xffff:

@@ -7,17 +7,19 @@ import (
 
 // Types of options.
 const (
-	typeSource  = 1
-	typePrefix  = 3
-	typeMTU     = 5
-	typePvD     = 21
-	typeRoute   = 24
-	typeRDNSS   = 25
-	typeDNSSL   = 31
-	typePortal  = 37
-	typePREF64  = 38
-	optionUnit  = 8 // octets that the length of an option counts
-	optionStart = 2 // octets of type and length
+	typeSource     = 1
+	typeTarget     = 2
+	typePrefix     = 3
+	typeRedirected = 4
+	typeMTU        = 5
+	typePvD        = 21
+	typeRoute      = 24
+	typeRDNSS      = 25
+	typeDNSSL      = 31
+	typePortal     = 37
+	typePREF64     = 38
+	optionUnit     = 8 // octets that the length of an option counts
+	optionStart    = 2 // octets of type and length
 )
 
 // ErrInvalid is what a message as a whole is refused with; errors.Is finds it. What is
