@@ -45,6 +45,11 @@ var (
 	// CaptivePortal is what stands between the PvD and other networks (RFC 8908).
 	CaptivePortal = NewKey[Portal]("captive portal", nil)
 
+	// EncryptedDNS are the PvD's DNS servers that are spoken to by encrypted protocols, in
+	// order of preference (RFC 9463). Where there are some that can be spoken to, the others
+	// are not asked.
+	EncryptedDNS = NewKey("encrypted dns", cloneEncryptedServers)
+
 	// Proxies are the proxies that the PvD offers, in order of preference.
 	Proxies = NewKey("proxies", cloneProxies)
 

@@ -81,6 +81,7 @@ func (h *Host) attach(info *pvd.Info) error {
 		addrChange: make(chan struct{}),
 		draws:      maphash.MakeSeed(),
 	}
+	d.resolver = newResolver(d)
 	d.info.Store(info)
 	d.plan.Store(&plan{name: info.Name(), fib: &fib{}, selector: addrsel.Default()})
 	d.nics.Store(&[]*port{})

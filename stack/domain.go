@@ -14,6 +14,7 @@ import (
 
 	"github.com/pvdstack/pvdstack/pvd"
 	"github.com/pvdstack/pvdstack/pvd/addrsel"
+	"github.com/pvdstack/pvdstack/stack/dns"
 )
 
 // A domain is one PvD at work: a network stack of its own, a port on each of its links,
@@ -33,6 +34,7 @@ type domain struct {
 	info      atomic.Pointer[pvd.Info] // as it was last applied: what it is called
 	plan      atomic.Pointer[plan]
 	endpoints endpointSet
+	resolver  *dns.Resolver
 
 	retirement retirement
 

@@ -31,6 +31,7 @@ func (d *domain) dismantle() error {
 	d.gate.Lock()
 	close(d.gone)
 	d.gate.Unlock()
+	_ = d.resolver.Close() // never fails
 	d.retirement.disarm()
 	d.loop.Do(func() { d.loopErr = pvd.ErrNoPvD })
 	for _, j := range d.host.everyJoiner() {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"sync/atomic"
 
 	"github.com/pvdstack/pvdstack/pvd"
 	"github.com/pvdstack/pvdstack/stack/dns"
@@ -29,15 +30,41 @@ func (n *Network) LookupNetIP(ctx context.Context, network, host string) ([]neti
 	return d.lookup(ctx, network, host)
 }
 
+// newResolver returns the domain's resolver. It and all that it learns live as long as the
+// domain: a PvD that is attached anew begins with nothing.
+func newResolver(d *domain) *dns.Resolver {
+	return dns.New(dns.Config{
+		DNS:       func() pvd.DNS { return d.plan.Load().dns },
+		Encrypted: d.encryptedServers(),
+		Dial:      d.host.In(d.ref).DialContext,
+		Clock:     d.host.clock,
+		Logger:    d.log,
+	})
+}
+
+// encryptedServers returns a function for those of the PvD as it was last applied. It is
+// called for each lookup, so what it returns is copied when it changes only.
+func (d *domain) encryptedServers() func() []pvd.EncryptedServer {
+	type known struct {
+		info    *pvd.Info
+		servers []pvd.EncryptedServer
+	}
+	var last atomic.Pointer[known]
+	return func() []pvd.EncryptedServer {
+		info := d.info.Load()
+		k := last.Load()
+		if k == nil || k.info != info {
+			servers, _ := pvd.EncryptedDNS.Get(info)
+			k = &known{info, servers}
+			last.Store(k)
+		}
+		return k.servers
+	}
+}
+
 // lookup returns the addresses of a name in the domain.
 func (d *domain) lookup(ctx context.Context, network, host string) ([]netip.Addr, error) {
-	r := dns.Resolver{
-		DNS:    func() pvd.DNS { return d.plan.Load().dns },
-		Dial:   d.host.In(d.ref).DialContext,
-		Clock:  d.host.clock,
-		Logger: d.log,
-	}
-	addrs, err := r.LookupNetIP(ctx, network, host)
+	addrs, err := d.resolver.LookupNetIP(ctx, network, host)
 	switch {
 	case err == nil:
 		return addrs, nil

@@ -57,7 +57,7 @@ func TestDnsmasq(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	r := resolver([]string{"corp.example"})
-	r.DNS = func() pvd.DNS {
+	r.conf.DNS = func() pvd.DNS {
 		return pvd.DNS{Servers: []netip.AddrPort{netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)}, Search: []string{"corp.example"}}
 	}
 	for _, tt := range []struct {

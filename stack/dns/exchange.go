@@ -41,7 +41,7 @@ func (r *Resolver) ask(ctx context.Context, servers []netip.AddrPort, q question
 			case errors.Is(err, errTimeout):
 				silent = append(silent, server)
 			}
-			r.log().Debug("dns: server did not help", "op", "lookup", "server", server, "name", q.name, "err", err)
+			r.conf.Logger.Debug("dns: server did not help", "op", "lookup", "server", server, "name", q.name, "err", err)
 		}
 		if len(silent) == 0 {
 			break
@@ -58,7 +58,7 @@ func (r *Resolver) ask(ctx context.Context, servers []netip.AddrPort, q question
 func (r *Resolver) askServer(ctx context.Context, server netip.AddrPort, q question, timeout time.Duration) ([]netip.Addr, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer r.clock().AfterFunc(timeout, func() { cancel(errTimeout) }).Stop()
+	defer r.conf.Clock.AfterFunc(timeout, func() { cancel(errTimeout) }).Stop()
 
 	edns := true
 	addrs, err := r.exchange(ctx, "udp", server, q, edns)
@@ -92,7 +92,7 @@ func (r *Resolver) exchange(ctx context.Context, network string, server netip.Ad
 	if err != nil {
 		return nil, err
 	}
-	c, err := r.Dial(ctx, network, server.String())
+	c, err := r.conf.Dial(ctx, network, server.String())
 	if err != nil {
 		return nil, err
 	}

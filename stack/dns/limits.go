@@ -38,3 +38,14 @@ const (
 	// udpSize. What is cut off makes an answer unreadable.
 	readSize = 4096
 )
+
+// What a [Config] of zeros means.
+const (
+	// DefaultEntries is how many answers a cache holds. A host asks for some thousand
+	// different names a day.
+	DefaultEntries = 4096
+
+	// DefaultBytes is how many octets its answers may have in all, with what it costs to
+	// keep them: a kilobyte each, which few have.
+	DefaultBytes = DefaultEntries << 10
+)

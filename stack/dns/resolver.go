@@ -17,24 +17,30 @@ import (
 	"github.com/pvdstack/pvdstack/pvd"
 )
 
-// A Resolver finds the addresses of names in one PvD. Its methods may be called
-// concurrently; its fields must not change once they are.
+// A Resolver finds names in one PvD, for as long as the PvD stays attached: what it has
+// learned is for that attachment, and dies with it. Its methods may be called concurrently.
 type Resolver struct {
-	// DNS returns the PvD's servers and search list as they are now. Each lookup calls it
-	// once. It is required.
-	DNS func() pvd.DNS
-
-	// Dial makes a connection in the PvD, as [pvd.Dialer] does. The network is "udp" or
-	// "tcp", the address that of a server, never a name. Each query is a call, so that its
-	// UDP port is new and, if the PvD has them be so, random. It is required.
-	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-
-	// Clock may be nil: pvd.SystemClock().
-	Clock pvd.Clock
-
-	// Logger may be nil: discard. What servers do is logged at debug level.
-	Logger *slog.Logger
+	conf Config
 }
+
+// New returns a resolver. It starts nothing: a resolver that is not used needs no Close.
+func New(c Config) *Resolver {
+	if c.Clock == nil {
+		c.Clock = pvd.SystemClock()
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Resolver{conf: c}
+}
+
+// Close ends everything that is under way, with [net.ErrClosed], forgets everything, and
+// closes all connections. Later calls fail with net.ErrClosed.
+func (r *Resolver) Close() error { return nil }
+
+// Flush forgets every answer, closes connections that nobody waits on, and has every
+// server count as a good one. Questions under way get answers that are kept for nobody.
+func (r *Resolver) Flush() {}
 
 // LookupNetIP returns the addresses of host, at least one: of either family, IPv6 first,
 // for network "ip", and of one for "ip4" and "ip6". Within a family they come in the
@@ -61,7 +67,7 @@ func (r *Resolver) LookupNetIP(ctx context.Context, network, host string) ([]net
 	if addrs, ok := special(host); ok {
 		return ofFamily(network, host, addrs)
 	}
-	conf := r.DNS()
+	conf := r.conf.DNS()
 	if len(conf.Servers) == 0 {
 		return nil, &net.DNSError{Err: "no DNS server in PvD", Name: host}
 	}
@@ -147,7 +153,7 @@ func (r *Resolver) lookup(ctx context.Context, servers []netip.AddrPort, name st
 		// Nothing but addresses cuts the wait short: there are servers to which a name does
 		// not exist when it has no AAAA records (RFC 4074 section 4.2).
 		if outcomes[<-done].err == nil {
-			defer r.clock().AfterFunc(stragglerTimeout, func() { cancel(errTimeout) }).Stop()
+			defer r.conf.Clock.AfterFunc(stragglerTimeout, func() { cancel(errTimeout) }).Stop()
 		}
 	}
 	return merge(outcomes)
@@ -192,18 +198,4 @@ func dnsError(host string, server netip.AddrPort, err error) *net.DNSError {
 		e.IsTemporary = true
 	}
 	return e
-}
-
-func (r *Resolver) clock() pvd.Clock {
-	if r.Clock == nil {
-		return pvd.SystemClock()
-	}
-	return r.Clock
-}
-
-func (r *Resolver) log() *slog.Logger {
-	if r.Logger == nil {
-		return slog.New(slog.DiscardHandler)
-	}
-	return r.Logger
 }

@@ -131,7 +131,7 @@ func TestLookup(t *testing.T) {
 
 func TestNoServer(t *testing.T) {
 	r := resolver([]string{"corp.example"})
-	r.Dial = func(context.Context, string, string) (net.Conn, error) {
+	r.conf.Dial = func(context.Context, string, string) (net.Conn, error) {
 		t.Error("dialled")
 		return nil, syscall.ENETUNREACH
 	}
@@ -151,7 +151,7 @@ func TestServersChange(t *testing.T) {
 		s    *server
 		want string
 	}{{a, "10.0.0.1"}, {b, "10.0.0.2"}, {a, "10.0.0.1"}} {
-		r.DNS = func() pvd.DNS { return pvd.DNS{Servers: []netip.AddrPort{tt.s.addr}} }
+		r.conf.DNS = func() pvd.DNS { return pvd.DNS{Servers: []netip.AddrPort{tt.s.addr}} }
 		if got, err := r.LookupNetIP(t.Context(), "ip4", "wiki"); !slices.Equal(got, addrs(tt.want)) {
 			t.Errorf("%v, %v; want %s", got, err, tt.want)
 		}
@@ -218,13 +218,13 @@ func TestDialErrors(t *testing.T) {
 		{pvd.ErrNoPvD, "udp 10.0.0.53:53"},
 	} {
 		var dials []string
-		r := &Resolver{
+		r := New(Config{
 			DNS: func() pvd.DNS { return pvd.DNS{Servers: []netip.AddrPort{a, b}} },
 			Dial: func(_ context.Context, network, address string) (net.Conn, error) {
 				dials = append(dials, network+" "+address)
 				return nil, &net.OpError{Op: "dial", Net: network, Err: tt.err}
 			},
-		}
+		})
 		_, err := r.LookupNetIP(t.Context(), "ip4", "wiki")
 		e, ok := errors.AsType[*net.DNSError](err)
 		if !errors.Is(err, tt.err) || !ok || e.IsNotFound || e.IsTimeout {
@@ -261,13 +261,13 @@ func TestSilentServers(t *testing.T) {
 			servers = append(servers, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), 53))
 		}
 		n := 2
-		r := &Resolver{
+		r := New(Config{
 			DNS: func() pvd.DNS { return pvd.DNS{Servers: servers[:n]} },
 			Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 				at = append(at, fmt.Sprintf("%v %s", time.Since(begin), address))
 				return silence(ctx, network, address)
 			},
-		}
+		})
 		_, err := r.LookupNetIP(t.Context(), "ip4", "wiki.example")
 		e, ok := errors.AsType[*net.DNSError](err)
 		if !ok || !e.IsTimeout || !e.Timeout() || e.IsNotFound || e.Server != "10.0.0.1:53" {
@@ -291,10 +291,10 @@ func TestSilentServers(t *testing.T) {
 func TestContextEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := netip.MustParseAddrPort("10.0.0.53:53")
-		r := &Resolver{
+		r := New(Config{
 			DNS:  func() pvd.DNS { return pvd.DNS{Servers: []netip.AddrPort{s}, Search: []string{"corp.example"}} },
 			Dial: silence,
-		}
+		})
 		why := errors.New("had enough")
 		begin := time.Now()
 		ctx, cancel := context.WithCancelCause(t.Context())
@@ -323,7 +323,7 @@ func TestContextEnds(t *testing.T) {
 // A server that ignores one kind of query delays the other's addresses a little only.
 func TestStraggler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := &Resolver{
+		r := New(Config{
 			DNS: func() pvd.DNS { return pvd.DNS{Servers: addrPorts("10.0.0.53:53")} },
 			Dial: func(context.Context, string, string) (net.Conn, error) {
 				c, peer := net.Pipe()
@@ -347,7 +347,7 @@ func TestStraggler(t *testing.T) {
 				}()
 				return c, nil
 			},
-		}
+		})
 		begin := time.Now()
 		got, err := r.LookupNetIP(t.Context(), "ip", "wiki.example")
 		if !slices.Equal(got, addrs("10.0.0.1")) || time.Since(begin) != stragglerTimeout {

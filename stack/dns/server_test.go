@@ -165,10 +165,10 @@ func resolver(search []string, servers ...*server) *Resolver {
 	for _, s := range servers {
 		d.Servers = append(d.Servers, s.addr)
 	}
-	return &Resolver{
+	return New(Config{
 		DNS: func() pvd.DNS { return d },
 		Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, network, address)
 		},
-	}
+	})
 }
