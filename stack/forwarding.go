@@ -43,6 +43,7 @@ func (d *domain) setEgress(p *port, addrs []pvd.AddressInfo, by *plan, was *fib)
 		}
 	}
 	p.egress.Store(e)
+	p.reviewRedirects()
 }
 
 // setRoutes gives gVisor the little that it has to know: which prefixes are on a link,

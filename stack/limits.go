@@ -34,6 +34,15 @@ const (
 	// maxFailedHops is how many such routers a port remembers.
 	maxFailedHops = 64
 
+	// maxRedirects is how many redirects a port follows at once. For each one beyond them the
+	// oldest is forgotten, and its router has to say so again.
+	maxRedirects = 64
+
+	// redirectLifetime is how long one is followed. RFC 4861 gives it no end, and so none to
+	// a forged one, or one to a router that routes no longer. The router that gave it is
+	// asked again as often as a path is for its MTU.
+	redirectLifetime = 10 * time.Minute
+
 	// maxPaths is how many paths with an MTU of their own a port remembers. For each one
 	// beyond them another is forgotten, and has to be found out again.
 	maxPaths = 1024

@@ -81,6 +81,7 @@ func (p *port) forgetNeighbors() {
 			}
 		}
 	}
+	p.redirects.clear()
 	p.hops.mu.Lock()
 	defer p.hops.mu.Unlock()
 	clear(p.hops.failed)
@@ -120,12 +121,19 @@ func (p *port) hopless(hop netip.Addr) bool {
 	return ok
 }
 
-// nextHop returns the next hop for a packet. Routers that have lately not answered are
-// passed over while another one leads there (RFC 4191 section 3.2).
+// nextHop returns the next hop for a packet.
 func (p *port) nextHop(src, dst netip.Addr) (netip.Addr, bool) {
 	if needsLink(dst) {
 		return dst, true
 	}
+	hop, ok := p.routerFor(src, dst)
+	return p.redirected(src, dst, hop), ok
+}
+
+// routerFor returns what the forwarding table has as the next hop for a packet. Routers that
+// have lately not answered are passed over while another one leads there (RFC 4191 section
+// 3.2).
+func (p *port) routerFor(src, dst netip.Addr) (netip.Addr, bool) {
 	e := p.egress.Load()
 	first, ok := e.next(p.link.name, src, dst)
 	if !ok || first == dst || !p.hopless(first) {

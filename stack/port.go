@@ -43,9 +43,10 @@ type port struct {
 	// do, and trusted is about one packet.
 	delivering sync.Mutex
 
-	hops  hopTable
-	paths pathTable
-	stats counters
+	hops      hopTable
+	redirects redirectTable
+	paths     pathTable
+	stats     counters
 
 	captureID int // the port's interface in the host's capture
 }

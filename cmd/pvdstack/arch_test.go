@@ -45,7 +45,7 @@ var arrows = []arrow{
 	{from: "pvd/pvdhttp", to: []string{"pvd"}, others: "no gvisor"},
 	{from: "pvd/pvdtest", to: []string{"pvd", "stack", "tun"}, others: "no gvisor"},
 	{from: "tun", others: "no gvisor"},
-	{from: "stack", to: []string{"pvd", "pvd/addrsel", "tun", "stack/dns"}, others: "any"},
+	{from: "stack", to: []string{"pvd", "pvd/addrsel", "pvd/ra", "tun", "stack/dns"}, others: "any"},
 	{from: "stack/dns", to: []string{"pvd"}, others: "no gvisor"},
 	{from: "stack/socks5", to: []string{"pvd"}, others: "no gvisor"},
 	{from: "cmd", to: []string{"pvd/...", "stack", "stack/dns", "stack/socks5", "tun/..."}, others: "no gvisor"},
