@@ -56,6 +56,15 @@ var (
 	// Ends is when the PvD is about to go. It is only known ahead of time.
 	Ends = NewKey[time.Time]("ends", nil)
 
+	// HopLimit is what the hop limit of packets begins with, 1 to 255 (RFC 4861 section
+	// 6.3.2, CurHopLimit). Without it, it is 64.
+	HopLimit = NewKey[uint8]("hop limit", nil)
+
+	// ReachableTime is for how long a neighbour counts as reachable after it was, and
+	// RetransmitTime the time between two solicitations of one (RFC 4861 section 6.3.2).
+	ReachableTime  = NewKey[time.Duration]("reachable time", nil)
+	RetransmitTime = NewKey[time.Duration]("retransmit time", nil)
+
 	// WeakHost makes the PvD answer on each of its links for its addresses on the others
 	// (the weak end system model, RFC 1122 section 3.3.4.2). Without it, it does not.
 	WeakHost = NewKey[bool]("weak host", nil)

@@ -19,12 +19,8 @@ const (
 
 	// maxRemarks is how many remarks are kept, the latest ones.
 	maxRemarks = 64
-
-	// maxRouters is how many routers' reachability an [Observation] may tell of: as many as
-	// a link may have.
-	maxRouters = 64
 )
 
-// attachWait is how long a PvD may have no usable link-local address before DHCPv6 is done
-// without; there is no other source for its packets (RFC 8415 section 16).
-const attachWait = 30 * time.Second
+// verifyWait is how long after a link came back a router may take to be heard: three
+// solicitations (RFC 4861 section 6.3.7). One that is not heard is not there any more.
+const verifyWait = 12 * time.Second

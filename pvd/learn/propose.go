@@ -1,0 +1,253 @@
+package learn
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/pvdstack/pvdstack/pvd"
+	"github.com/pvdstack/pvdstack/pvd/addinfo"
+	"github.com/pvdstack/pvdstack/pvd/dhcp"
+	"github.com/pvdstack/pvdstack/pvd/dhcp/dhcp4"
+	"github.com/pvdstack/pvdstack/pvd/dhcp/dhcp6"
+	"github.com/pvdstack/pvdstack/pvd/ra"
+)
+
+const dnsPort = 53
+
+// Proposals returns what the PvDs of the link are to be, in the order in which they began.
+// One that is as before is the same pointer. The slice is the caller's.
+func (m *Machine) Proposals() []*Proposal {
+	all := make([]*Proposal, len(m.members))
+	for i, b := range m.members {
+		all[i] = b.proposal
+	}
+	return all
+}
+
+// Version counts the changes of [Machine.Proposals].
+func (m *Machine) Version() uint64 { return m.version }
+
+// propose makes the proposals anew whose facts are not what they were.
+func (m *Machine) propose() {
+	snap, lease := m.snapshot(), m.lease4()
+	owners, _ := snap.DHCPv4()
+	other := snap.StatelessDHCPv6()
+	var home6 []*ra.PvD // whose the addresses of DHCPv6 are
+	if l := m.lease6(); l != nil && len(l.Addrs)+len(l.Prefixes) > 0 {
+		home6 = m.home6(snap, l)
+	}
+	for _, b := range m.members {
+		f := facts{learned: b.learned, name: b.name}
+		if lease != nil && (b.learned == nil || slices.Contains(owners, b.learned)) {
+			f.lease4, f.shared = lease, max(1, len(owners))
+		}
+		if b.learned != nil && slices.Contains(home6, b.learned) {
+			f.lease6, f.stale = m.lease6(), m.stale6()
+		}
+		if b.learned != nil && slices.Contains(other, b.learned) {
+			f.info6 = m.info6()
+		}
+		m.inform(b, &f)
+		if b.proposal != nil && f == b.facts {
+			continue
+		}
+		b.facts = f
+		b.proposal = m.config.Rules.Apply(m.make(b))
+		m.dirty = true
+	}
+	if m.dirty {
+		m.dirty = false
+		m.version++
+	}
+}
+
+// home6 returns the PvDs that addresses or prefixes of a lease belong to: one for each,
+// since no two PvDs of a link can have the same (RFC 8801 section 3.4.1).
+func (m *Machine) home6(snap *ra.Snapshot, l *dhcp6.Lease) (home []*ra.PvD) {
+	for _, i := range slices.Concat(l.Addrs, l.Prefixes) {
+		of := m.home6Of(snap, i.Prefix)
+		if of != nil && !slices.Contains(home, of) {
+			home = append(home, of)
+		}
+	}
+	return home
+}
+
+func (m *Machine) home6Of(snap *ra.Snapshot, p netip.Prefix) *ra.PvD {
+	of, matched := snap.StatefulDHCPv6(p)
+	managed := snap.ManagedDHCPv6()
+	switch {
+	case !matched && len(managed) == 1:
+		return managed[0] // the one that sent us to DHCPv6; there is nobody else to ask
+	case len(of) == 0:
+		if m.leased6 != m.lease6() {
+			m.remark(netip.Addr{}, "DHCPv6 has given %v, which no PvD has a prefix around", p)
+		}
+		return nil
+	}
+	return of[0]
+}
+
+// make makes a member's proposal of its facts.
+func (m *Machine) make(b *member) *Proposal {
+	f := &b.facts
+	p := &Proposal{Key: b.key, Instance: b.instance, Link: m.config.Link, Name: b.name}
+	origin := Origin{Link: m.config.Link, Portal: m.portalURI(f)}
+	if f.info6 != nil {
+		m.addServers(p, f.info6.DNS)
+		addNames(p, f.info6.Search)
+	}
+	if l := f.lease4; l != nil {
+		m.addLease4(p, l, f.shared > 1)
+		origin.Server4, origin.Lease4, origin.Shared = l.Server, m.date(l.Expires), f.shared
+	}
+	if f.learned != nil {
+		m.addLearned(p, f.learned)
+		for _, r := range f.learned.Routers {
+			origin.Routers = append(origin.Routers, r.Addr)
+		}
+		origin.Managed, origin.Other = f.learned.Managed, f.learned.Other
+		origin.Legacy = f.learned.Option != nil && f.learned.Option.Legacy
+	}
+	if f.lease6 != nil {
+		m.addLease6(p, f)
+	}
+	if f.object != nil {
+		p.Elements = append(p.Elements, f.object.Elements()...)
+	}
+	if f.asked {
+		p.Elements = append(p.Elements, addinfo.Status.With(f.report))
+	}
+	if f.answer != nil {
+		p.Elements = append(p.Elements, pvd.CaptivePortal.With(f.answer.Portal), addinfo.PortalSession.With(f.answer.Session))
+	}
+	if f.portal != (addinfo.PortalReport{}) {
+		p.Elements = append(p.Elements, addinfo.PortalStatus.With(f.portal))
+	}
+	p.Elements = append(p.Elements, Learned.With(origin))
+	if has6(p) && p.MTU < ra.MinMTU {
+		p.MTU = 0 // DHCPv4 knows nothing of what IPv6 needs
+	}
+	return p
+}
+
+// addLearned adds what routers say.
+func (m *Machine) addLearned(p *Proposal, l *ra.PvD) {
+	for _, a := range l.ModelAddresses(m.config.Link, m.date) {
+		a.Automatic = false // its identifier is made here, where the PvD's key is known
+		p.Addresses = append(p.Addresses, a)
+	}
+	p.Routes = append(p.Routes, l.ModelRoutes(m.config.Link)...)
+	servers := make([]netip.Addr, len(l.Servers))
+	for i, s := range l.Servers {
+		servers[i] = s.Value
+	}
+	m.addServers(p, servers)
+	names := make([]string, len(l.Search))
+	for i, s := range l.Search {
+		names[i] = s.Value
+	}
+	addNames(p, names)
+	if l.MTU != 0 && (p.MTU == 0 || l.MTU < p.MTU) {
+		p.MTU = l.MTU
+	}
+	if len(l.NAT64) > 0 {
+		prefixes := make([]netip.Prefix, len(l.NAT64))
+		for i, n := range l.NAT64 {
+			prefixes[i] = n.Value
+		}
+		p.Elements = append(p.Elements, pvd.NAT64.With(prefixes))
+	}
+	if l.HopLimit != 0 {
+		p.Elements = append(p.Elements, pvd.HopLimit.With(l.HopLimit))
+	}
+	if l.Reachable != 0 {
+		p.Elements = append(p.Elements, pvd.ReachableTime.With(l.Reachable))
+	}
+	if l.Retransmit != 0 {
+		p.Elements = append(p.Elements, pvd.RetransmitTime.With(l.Retransmit))
+	}
+}
+
+// addLease4 adds what DHCPv4 has given. A router that is on no prefix is on the link all
+// the same: a server that leases single addresses says so by naming it (RFC 3442).
+func (m *Machine) addLease4(p *Proposal, l *dhcp4.Lease, shared bool) {
+	a := pvd.AddressInfo{Address: pvd.Address{Prefix: l.Addr, Link: m.config.Link, Shared: shared}}
+	if l.Expires != dhcp.Never {
+		a.ValidUntil = m.date(l.Expires)
+	}
+	p.Addresses = append(p.Addresses, a)
+	var near []netip.Addr
+	for _, r := range l.Routes {
+		r.Link = m.config.Link
+		if r.Via == l.Addr.Addr() {
+			continue // its own gateway: what is beyond is on the link, if anything
+		}
+		if r.Via.IsValid() && !l.Addr.Contains(r.Via) && !slices.Contains(near, r.Via) {
+			near = append(near, r.Via)
+			p.Routes = append(p.Routes, pvd.Route{To: netip.PrefixFrom(r.Via, 32), Link: m.config.Link})
+		}
+		p.Routes = append(p.Routes, r)
+	}
+	m.addServers(p, l.DNS)
+	addNames(p, l.SearchList())
+	p.MTU = l.MTU
+}
+
+// addLease6 adds what DHCPv6 has given, as far as it is the PvD's.
+func (m *Machine) addLease6(p *Proposal, f *facts) {
+	snap, now := m.snapshot(), m.now()
+	for _, i := range f.lease6.Addrs {
+		known := slices.ContainsFunc(p.Addresses, func(a pvd.AddressInfo) bool { return a.Prefix.Addr() == i.Prefix.Addr() })
+		if known || m.home6Of(snap, i.Prefix) != f.learned {
+			continue
+		}
+		a := pvd.AddressInfo{Address: pvd.Address{Prefix: i.Prefix, Link: m.config.Link, Deprecated: i.Preferred <= now}}
+		a.PreferredUntil, a.ValidUntil = m.date(i.Preferred), m.date(i.Valid)
+		p.Addresses = append(p.Addresses, a)
+	}
+	var delegated []Delegation
+	for _, i := range f.lease6.Prefixes {
+		if m.home6Of(snap, i.Prefix) == f.learned {
+			delegated = append(delegated, Delegation{i.Prefix, m.date(i.Preferred), m.date(i.Valid)})
+		}
+	}
+	if len(delegated) > 0 {
+		p.Elements = append(p.Elements, Delegated.With(delegated))
+	}
+}
+
+// addServers adds DNS servers after those that are there.
+func (m *Machine) addServers(p *Proposal, servers []netip.Addr) {
+	for _, a := range servers {
+		if a.Is6() && a.IsLinkLocalUnicast() {
+			a = a.WithZone(m.config.Link)
+		}
+		s := netip.AddrPortFrom(a, dnsPort)
+		if len(p.Servers) < pvd.MaxDNSServers && !slices.Contains(p.Servers, s) {
+			p.Servers = append(p.Servers, s)
+		}
+	}
+}
+
+func addNames(p *Proposal, names []string) {
+	for _, n := range names {
+		if len(p.Search) < pvd.MaxSearch && !slices.Contains(p.Search, n) {
+			p.Search = append(p.Search, n)
+		}
+	}
+}
+
+func has6(p *Proposal) bool {
+	return slices.ContainsFunc(p.Addresses, func(a pvd.AddressInfo) bool { return a.Prefix.Addr().Is6() })
+}
+
+// date returns the time of day of a moment, the zero Time for one that never comes. It is
+// to the second, so that the two clocks' drift does not make it another one each time.
+func (m *Machine) date(at time.Duration) time.Time {
+	if at == dhcp.Never {
+		return time.Time{}
+	}
+	return m.clock.Now().Add(at - m.now()).Round(time.Second)
+}
