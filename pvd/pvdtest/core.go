@@ -20,6 +20,9 @@ type core struct {
 	routes []route
 	nat    natTable
 	frags  reassembler
+
+	advertisers []*advertiser
+
 	counts map[string]uint64
 	ident  uint16 // IPv4 identification of the next packet that the router originates
 	closed bool
@@ -76,9 +79,10 @@ const (
 
 // Why a router drops a packet, and the other things that it counts.
 const (
-	countForwarded = "forwarded"
-	countAnswered  = "answered"
-	countOriginate = "originated"
+	countForwarded  = "forwarded"
+	countAnswered   = "answered"
+	countOriginate  = "originated"
+	countAdvertised = "advertisements"
 
 	dropShort       = "dropped: truncated or malformed"
 	dropNotMine     = "dropped: for another station"
@@ -114,6 +118,9 @@ func (c *core) drop(reason string) { c.counts[reason]++ }
 // close stops what would come later.
 func (c *core) close() {
 	c.closed = true
+	for _, a := range c.advertisers {
+		a.stop()
+	}
 	for _, ifc := range c.ifaces {
 		for _, n := range ifc.neigh {
 			n.stop()

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 
+	"github.com/pvdstack/pvdstack/pvd/ra"
 	"github.com/pvdstack/pvdstack/tun"
 )
 
@@ -66,7 +67,7 @@ func (c *core) input6(in *iface, frame []byte, m tun.Meta) {
 
 // inGroup reports whether the router listens to a group on this interface.
 func (ifc *iface) inGroup(g netip.Addr) bool {
-	if g == allNodes {
+	if g == allNodes || g == ra.AllRouters {
 		return true
 	}
 	for _, p := range ifc.prefixes {
@@ -151,6 +152,8 @@ func (c *core) inputICMP6(p *packet, body []byte, l4 int) {
 	}
 	src, dst := src6(ip), dst6(ip)
 	switch body[0] {
+	case routerSolicit:
+		c.inputRS(p.in, ip, l4)
 	case ndSolicit, ndAdvertise:
 		c.inputND(p.in, ip, src, dst, l4)
 	case icmp6Echo:

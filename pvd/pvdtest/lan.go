@@ -197,7 +197,7 @@ type Uplink struct {
 // hosts and servers, of those too that came before it.
 func (n *LAN) Router(addrs string, opts ...RouterOption) *Router {
 	n.lab.tb.Helper()
-	r := newRouter(n.name+"/router "+addrs, n.lab.clock, n.lab.seed)
+	r := newRouter(n, n.name+"/router "+addrs, n.lab.clock, n.lab.seed)
 	if err := n.addRouter(r, n.parse(addrs), 0, false); err != nil {
 		n.lab.tb.Fatalf("pvdtest: LAN %s: router: %v", n.name, err)
 	}
@@ -270,6 +270,16 @@ func (u Uplink) apply(n *LAN, r *Router) error {
 	for _, p := range ps {
 		if own := n.prefix(p.Addr().Is6()); own.IsValid() && (u.NoNAT || own.Addr().Is6()) {
 			u.LAN.announce(pvd.Route{To: own, Via: p.Addr()}, r)
+		}
+	}
+	r.uplinks = append(r.uplinks, u)
+	r.mu.Lock()
+	home := r.core.on(n).prefixes
+	r.mu.Unlock()
+	for _, p := range home {
+		// What the router advertises beyond the LAN's own prefix.
+		if a := p.Addr(); a.Is6() && !a.IsLinkLocalUnicast() && p.Masked() != n.prefix(true) {
+			u.LAN.announceAs(r, p)
 		}
 	}
 	return nil
@@ -345,6 +355,18 @@ func (n *LAN) Attach(link tun.Link) {
 func (n *LAN) Reserve(addrs string) {
 	n.lab.tb.Helper()
 	n.take(n.parse(addrs), "somebody outside the lab")
+}
+
+// nameServers returns the LAN's of a family.
+func (n *LAN) nameServers(v6 bool) (servers []netip.Addr) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, s := range n.dns {
+		if s.Addr().Is6() == v6 {
+			servers = append(servers, s.Addr())
+		}
+	}
+	return servers
 }
 
 func (n *LAN) close() {

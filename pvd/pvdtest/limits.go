@@ -48,6 +48,23 @@ const (
 	natTCPTimeout  = 2*time.Hour + 4*time.Minute
 	natTCPClosing  = 4 * time.Minute
 
+	// maxAdvertisers and maxAdvertisements bound what one router advertises: more addresses
+	// than hosts take routers for, and more messages than they need.
+	maxAdvertisers    = 128
+	maxAdvertisements = 64
+
+	// initialRAs, initialInterval, finalRAs, minRAGap and maxRADelay are RFC 4861 section
+	// 10's MAX_INITIAL_RTR_ADVERTISEMENTS, MAX_INITIAL_RTR_ADVERT_INTERVAL,
+	// MAX_FINAL_RTR_ADVERTISEMENTS, MIN_DELAY_BETWEEN_RAS and MAX_RA_DELAY_TIME.
+	initialRAs      = 3
+	initialInterval = 16 * time.Second
+	finalRAs        = 3
+	minRAGap        = 3 * time.Second
+	maxRADelay      = 500 * time.Millisecond
+
+	// maxAnswers bounds the answers to solicitations that one advertiser owes.
+	maxAnswers = 64
+
 	// maxReassemblies and reassemblyTimeout bound the datagrams that a router is putting
 	// together, for NAT or for itself. The time is that of RFC 1122 section 3.3.2.
 	maxReassemblies   = 64

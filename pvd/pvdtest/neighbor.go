@@ -196,10 +196,11 @@ func (ifc *iface) newFrame(to mac, typ uint16, n int) []byte {
 
 // Neighbour discovery (RFC 4861 section 4).
 const (
-	ndSolicit   = 135
-	ndAdvertise = 136
-	ndHopLimit  = 255
-	ndLen       = 24 // without options
+	routerSolicit = 133
+	ndSolicit     = 135
+	ndAdvertise   = 136
+	ndHopLimit    = 255
+	ndLen         = 24 // without options
 
 	ndRouter    = 0x80 // flags of an advertisement
 	ndSolicited = 0x40

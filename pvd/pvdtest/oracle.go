@@ -204,7 +204,7 @@ func needsNoSource4(ip []byte) bool {
 
 // needsNoSource6: MLD, router solicitations and duplicate address detection.
 func needsNoSource6(ip []byte) bool {
-	const mldReport, mldDone, mldReport2, routerSolicit = 131, 132, 143, 133
+	const mldReport, mldDone, mldReport2 = 131, 132, 143
 	proto, b := ip[6], ip[ip6HeaderLen:]
 	if proto == hopByHop && len(b) >= 8 {
 		proto, b = b[0], b[min(8+int(b[1])*8, len(b)):]

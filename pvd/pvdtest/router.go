@@ -17,7 +17,9 @@ import (
 // the ICMP errors that routers send. Make one with [LAN.Router]. Its methods may be
 // called concurrently.
 type Router struct {
-	name string
+	name    string
+	home    *LAN     // where it was made
+	uplinks []Uplink // in the test's goroutine
 
 	mu   sync.Mutex
 	core *core
@@ -26,8 +28,8 @@ type Router struct {
 	wg sync.WaitGroup
 }
 
-func newRouter(name string, clock pvd.Clock, seed uint64) *Router {
-	r := &Router{name: name, ends: make(map[*iface]tun.Link)}
+func newRouter(home *LAN, name string, clock pvd.Clock, seed uint64) *Router {
+	r := &Router{name: name, home: home, ends: make(map[*iface]tun.Link)}
 	r.core = newCore(clock, seed)
 	r.core.later = r.later
 	return r
