@@ -28,6 +28,8 @@ func (u *arrival) apply() {
 		case PREF64:
 			u.d.nat64 = applyItems(u, "NAT64 prefix", MaxNAT64, []netip.Prefix{o.Prefix}, o.Lifetime,
 				func(d *domain) *[]item[netip.Prefix] { return &d.nat64 })
+		case EncryptedDNS:
+			u.applyResolver(o)
 		case CaptivePortal:
 			if u.d.portal != "" && u.d.portal != o {
 				u.reject("captive portal %.100q of PvD %q: another takes its place (RFC 8910 section 3)", u.d.portal, u.d.key)
@@ -157,7 +159,10 @@ func (u *arrival) applyPrefix(o PrefixInformation) {
 		p.pause = max(p.pause, u.now-p.heard)
 	}
 	p.heard = u.now
-	p.Delegation = o.Delegation
+	p.delegate = 0
+	if o.Delegation && o.Preferred > 0 {
+		p.delegate = u.until(o.Preferred)
+	}
 	if o.OnLink {
 		p.OnLink = u.until(o.Valid) // without the flag nothing is said of it
 	}
@@ -188,8 +193,11 @@ func (u *arrival) shorten(p *prefix, valid time.Duration) {
 	}
 }
 
-// move deprecates the addresses that other PvDs have of a prefix that is now p's PvD's
-// (RFC 8801 section 3.4). A router that names the prefix in several PvDs by turns leaves
+// move deprecates the addresses that other PvDs have of a prefix that is now p's PvD's.
+// RFC 8801 section 3.4 has an address belong to the PvD of the last advertisement with its
+// prefix. To the letter, PvDs that share a prefix would take it from each other with each
+// advertisement; and that one does not have the prefix says nothing (RFC 4861 section 9).
+// So it is time that tells one from the other, and until it has, both have addresses. A router that names the prefix in several PvDs by turns leaves
 // each its addresses; one that has named it in this PvD twice, and meanwhile not in the
 // other though that was overdue, has moved it. What another router has not repeated for too
 // long has moved too. The next advertisement of the other PvD with the prefix makes its

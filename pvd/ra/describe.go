@@ -12,6 +12,7 @@ func (d *domain) describe(link string) *PvD {
 		Portal: d.portal, MTU: d.mtu, HopLimit: d.hopLimit, Reachable: d.reachable, Retransmit: d.retransmit,
 		Routes:  d.defaultRoutes(),
 		Servers: lasting(d.servers), Search: lasting(d.search), NAT64: lasting(d.nat64),
+		Resolvers: d.resolvers(link),
 	}
 	for _, r := range d.routers {
 		s.Routers = append(s.Routers, r.Router)

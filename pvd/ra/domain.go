@@ -22,6 +22,7 @@ type domain struct {
 	servers  []item[netip.Addr]
 	search   []item[string]
 	nat64    []item[netip.Prefix]
+	resolve  []resolver
 
 	portal     CaptivePortal
 	mtu        int
@@ -48,6 +49,7 @@ type router struct {
 type prefix struct {
 	Prefix
 	preferred time.Duration // as RFC 4862 has it; 0 where no address is to be made
+	delegate  time.Duration // until when Delegation is
 	heard     time.Duration // when the router last advertised it
 	pause     time.Duration // the longest time that it took to advertise it again
 }
@@ -84,12 +86,14 @@ func (d *domain) expire(now time.Duration) {
 		if p.OnLink <= now {
 			p.OnLink = 0
 		}
+		p.Delegation = p.delegate > now
 		return p.OnLink <= now && p.Valid <= now
 	})
 	d.routes = slices.DeleteFunc(d.routes, func(r Route) bool { return r.Until <= now })
 	d.servers = expireItems(d.servers, now)
 	d.search = expireItems(d.search, now)
 	d.nat64 = expireItems(d.nat64, now)
+	d.resolve = slices.DeleteFunc(d.resolve, func(r resolver) bool { return r.until <= now })
 	d.routers = slices.DeleteFunc(d.routers, func(r *router) bool {
 		if r.until <= now {
 			r.until, r.preference = 0, pvd.Medium
@@ -106,7 +110,8 @@ func expireItems[T comparable](items []item[T], now time.Duration) []item[T] {
 func (d *domain) has(a netip.Addr) bool {
 	return slices.ContainsFunc(d.prefixes, func(p *prefix) bool { return p.Router == a }) ||
 		slices.ContainsFunc(d.routes, func(r Route) bool { return r.Via == a }) ||
-		ofRouter(d.servers, a) || ofRouter(d.search, a) || ofRouter(d.nat64, a)
+		ofRouter(d.servers, a) || ofRouter(d.search, a) || ofRouter(d.nat64, a) ||
+		slices.ContainsFunc(d.resolve, func(r resolver) bool { return r.router == a })
 }
 
 func ofRouter[T comparable](items []item[T], a netip.Addr) bool {
@@ -121,13 +126,14 @@ func (d *domain) forget(a netip.Addr) {
 	}
 	for _, p := range d.prefixes {
 		if p.Router == a {
-			p.OnLink, p.Valid, p.preferred = 0, 0, 0
+			p.OnLink, p.Valid, p.preferred, p.delegate = 0, 0, 0, 0
 		}
 	}
 	d.routes = slices.DeleteFunc(d.routes, func(r Route) bool { return r.Via == a })
 	d.servers = slices.DeleteFunc(d.servers, func(i item[netip.Addr]) bool { return i.router == a })
 	d.search = slices.DeleteFunc(d.search, func(i item[string]) bool { return i.router == a })
 	d.nat64 = slices.DeleteFunc(d.nat64, func(i item[netip.Prefix]) bool { return i.router == a })
+	d.resolve = slices.DeleteFunc(d.resolve, func(r resolver) bool { return r.router == a })
 }
 
 // alive reports whether anything of the PvD is left.
@@ -144,6 +150,9 @@ func (d *domain) until() time.Duration {
 	}
 	for _, r := range d.routes {
 		last = max(last, r.Until)
+	}
+	for _, r := range d.resolve {
+		last = max(last, r.until)
 	}
 	return max(last, lastItem(d.servers), lastItem(d.search), lastItem(d.nat64))
 }
@@ -170,7 +179,7 @@ func (d *domain) deadline(now time.Duration) time.Duration {
 		at(r.until)
 	}
 	for _, p := range d.prefixes {
-		at(p.OnLink, p.Valid)
+		at(p.OnLink, p.Valid, p.delegate)
 	}
 	for _, r := range d.routes {
 		at(r.Until)
@@ -183,6 +192,9 @@ func (d *domain) deadline(now time.Duration) time.Duration {
 	}
 	for _, i := range d.nat64 {
 		at(i.until)
+	}
+	for _, r := range d.resolve {
+		at(r.until)
 	}
 	for _, c := range d.auto {
 		at(c.stable.Preferred, c.stable.Valid, c.regenerate)

@@ -108,6 +108,10 @@ func TestLifetimes(t *testing.T) {
 			header(0, ra.PREF64{Prefix: nat64, Lifetime: life}),
 			func(p *ra.PvD) int { return len(p.NAT64) },
 		},
+		"resolver": {
+			header(0, ra.EncryptedDNS{Resolver: dot(1, "dot.example", server1).Resolver, Lifetime: life}),
+			func(p *ra.PvD) int { return len(p.Resolvers) },
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -167,6 +171,7 @@ func TestWithdraw(t *testing.T) {
 			ra.RDNSS{Servers: []netip.Addr{server1}, Lifetime: life},
 			ra.DNSSL{Domains: []string{"a.example"}, Lifetime: life},
 			ra.PREF64{Prefix: nat64, Lifetime: life},
+			ra.EncryptedDNS{Resolver: dot(1, "dot.example", server1).Resolver, Lifetime: life},
 		}}}
 	}
 	w := newWorld(t)
@@ -179,7 +184,7 @@ func TestWithdraw(t *testing.T) {
 	}
 	w.hear(routerA, header(0, options(0)...))
 	p := w.only()
-	if len(p.Routes)+len(p.Servers)+len(p.Search)+len(p.NAT64) != 0 {
+	if len(p.Routes)+len(p.Servers)+len(p.Search)+len(p.NAT64)+len(p.Resolvers) != 0 {
 		t.Errorf("its own left %+v", p)
 	}
 	if len(p.Prefixes) != 1 || p.Prefixes[0].OnLink != 0 {

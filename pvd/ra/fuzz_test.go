@@ -17,6 +17,7 @@ func FuzzPvDOption(f *testing.F) {
 	f.Add(octets(f, "15 05 e002 0001 076578616d706c65036f726700 0000000000 86 00 0000 40 00 0258 00000000 00000000"))
 	f.Add(octets(f, "15 05 0000 0000 0161 00 00000000000000  15 02 8000 0000 0162 00 00000000000000  05 01 0000 000005dc"))
 	f.Add(octets(f, "15 03 0000 0000 016100 00000000000000 c8 00 000000000000"))
+	f.Add(octets(f, "15 08 0000 0000 0161 00 00000000000000  90 06 0001 00000e10 0005 0161016200 0010 20010db8000000000000000000000053 0008 00010004 03646f74 0000000000"))
 	f.Add(octets(f, "15 04 ffff ffff 0141 015f 00 000000000000 18 02 3c 18 ffffffff 20010db80000fff0"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		// The length is made right: a wrong one is FuzzAdvertisement's.
@@ -61,7 +62,7 @@ func FuzzAdvertisement(f *testing.F) {
 			ra.PREF64{Prefix: nat64, Lifetime: time.Minute},
 		}}),
 		header(long, ra.RDNSS{Servers: []netip.Addr{server1}, Lifetime: 0}, ra.DNSSL{Domains: []string{"a"}, Lifetime: ra.Infinite}),
-		header(0, ra.CaptivePortal("https://portal.example/"), pio(prefix1, 0, 0), pio(prefix2, ra.Infinite, ra.Infinite)),
+		header(0, dot(1, "a.example", routerA), ra.CaptivePortal("https://portal.example/"), pio(prefix1, 0, 0), pio(prefix2, ra.Infinite, ra.Infinite)),
 	} {
 		b := record(byte(i), 30, packet(f, routerA, a).Message)
 		f.Add(b)
@@ -95,7 +96,7 @@ func FuzzAdvertisement(f *testing.F) {
 func checkSnapshot(t *testing.T, w *world) {
 	t.Helper()
 	s := w.Snapshot()
-	var routers, prefixes, routes, servers, search, nat64s int
+	var routers, prefixes, routes, servers, search, nat64s, resolvers int
 	seen := map[ra.Key]bool{}
 	for _, p := range s.PvDs {
 		if seen[p.Key] || p.Until <= w.now || p.Key.Explicit() != (p.Option != nil) || len(p.Routers) == 0 {
@@ -126,11 +127,12 @@ func checkSnapshot(t *testing.T, w *world) {
 		servers += len(p.Servers)
 		search += len(p.Search)
 		nat64s += len(p.NAT64)
+		resolvers += len(p.Resolvers)
 	}
 	if len(s.PvDs) > ra.MaxPvDs || routers > ra.MaxRouters || prefixes > ra.MaxPrefixes || routes > ra.MaxRoutes+routers ||
-		servers > ra.MaxServers || search > ra.MaxSearch || nat64s > ra.MaxNAT64 {
-		t.Fatalf("%d PvDs, %d routers, %d prefixes, %d routes, %d servers, %d domains, %d NAT64",
-			len(s.PvDs), routers, prefixes, routes, servers, search, nat64s)
+		servers > ra.MaxServers || search > ra.MaxSearch || nat64s > ra.MaxNAT64 || resolvers > ra.MaxResolvers {
+		t.Fatalf("%d PvDs, %d routers, %d prefixes, %d routes, %d servers, %d domains, %d NAT64, %d resolvers",
+			len(s.PvDs), routers, prefixes, routes, servers, search, nat64s, resolvers)
 	}
 	if list, _ := w.Rejections(); len(list) > ra.MaxRejections {
 		t.Fatalf("%d rejections", len(list))

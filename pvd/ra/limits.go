@@ -27,6 +27,12 @@ const (
 	// MaxNAT64 is how many prefixes for NAT64 a link may have.
 	MaxNAT64 = 64
 
+	// MaxResolvers is how many encrypted DNS resolvers a link may have.
+	MaxResolvers = 64
+
+	// MaxResolverAddrs are the addresses that are kept of one of them. Hosts try a few at most.
+	MaxResolverAddrs = 16
+
 	// MaxRejections that are remembered with their reasons. Later ones of another kind
 	// take the place of the oldest.
 	MaxRejections = 64

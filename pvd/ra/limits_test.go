@@ -66,6 +66,15 @@ func TestLimits(t *testing.T) {
 			func(n int) ra.Option { return ra.PREF64{Prefix: subnet(n), Lifetime: long} },
 			func(p *ra.PvD) int { return len(p.NAT64) },
 		},
+		{
+			"resolver", ra.MaxResolvers,
+			func(n int) ra.Option {
+				o := dot(1, fmt.Sprintf("d%d.example", n), server1)
+				o.Lifetime = long
+				return o
+			},
+			func(p *ra.PvD) int { return len(p.Resolvers) },
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t)
@@ -154,6 +163,7 @@ func TestMostPvDs(t *testing.T) {
 			ra.RDNSS{Servers: []netip.Addr{server1}, Lifetime: long},
 			ra.DNSSL{Domains: []string{"a.example"}, Lifetime: long},
 			ra.PREF64{Prefix: nat64, Lifetime: long},
+			dot(1, "dot.example", server1),
 		}}
 		for n := range ra.MaxRouters {
 			w.hear(number("fe80::", n), header(long, x))
@@ -163,7 +173,7 @@ func TestMostPvDs(t *testing.T) {
 		w.hear(late, header(long, x))
 		p := w.only()
 		if len(p.Routers) != ra.MaxRouters || p.Routers[0].Addr != number("fe80::", 1) ||
-			len(p.Prefixes)+len(p.Servers)+len(p.Search)+len(p.NAT64) != 0 || len(p.Routes) != ra.MaxRouters {
+			len(p.Prefixes)+len(p.Servers)+len(p.Search)+len(p.NAT64)+len(p.Resolvers) != 0 || len(p.Routes) != ra.MaxRouters {
 			t.Errorf("%+v", p)
 		}
 	})
@@ -186,6 +196,7 @@ func TestFlood(t *testing.T) {
 				ra.RDNSS{Servers: []netip.Addr{number("2001:db8:5::", n)}, Lifetime: long},
 				ra.DNSSL{Domains: []string{fmt.Sprintf("d%d.example", n)}, Lifetime: long},
 				ra.PREF64{Prefix: subnet(n), Lifetime: long},
+				dot(uint16(1+n%9), fmt.Sprintf("r%d.example", n), number("2001:db8:6::", n)),
 			},
 		}
 		from := number("fe80::1:0:0", n)

@@ -77,6 +77,20 @@ type CaptivePortal string
 // Unrestricted is the URN that says that there is no captive portal (RFC 8910 section 2).
 const Unrestricted CaptivePortal = "urn:ietf:params:capport:unrestricted"
 
+// A Resolver is an encrypted DNS resolver that a router names (RFC 9463 section 6).
+type Resolver struct {
+	Priority uint16       // the lower one is preferred; 0: an alias, without Addrs
+	Name     string       // to authenticate it by
+	Addrs    []netip.Addr // in order of preference; none: they are to be found out by name
+	Params   []byte       // service parameters in the format of RFC 9460 section 2.2
+}
+
+// An EncryptedDNS is a [Resolver] for some time.
+type EncryptedDNS struct {
+	Resolver
+	Lifetime time.Duration
+}
+
 // A Raw is an option of a type that is not known here, with its type and length octets.
 type Raw []byte
 
@@ -106,6 +120,8 @@ func parseOption(b []byte) (Option, error) {
 		return parsePortal(b)
 	case typePREF64:
 		return parsePREF64(b)
+	case typeResolver:
+		return parseResolver(b)
 	}
 	return Raw(slices.Clone(b)), nil
 }

@@ -30,6 +30,10 @@ func TestOptions(t *testing.T) {
 		ra.PREF64{Prefix: netip.MustParsePrefix("2001:db8::/32"), Lifetime: 8 * time.Second},
 		ra.CaptivePortal("https://portal.example/api?x=1"),
 		ra.Unrestricted,
+		dot(1, "dot.example", server1, routerA),
+		ra.EncryptedDNS{Resolver: ra.Resolver{Name: "alias.example"}, Lifetime: ra.Infinite},
+		ra.EncryptedDNS{Resolver: ra.Resolver{Priority: 7, Name: "by-name.example"}},
+		ra.EncryptedDNS{Resolver: ra.Resolver{Priority: 7, Name: "a.example", Addrs: []netip.Addr{server1}}, Lifetime: time.Second},
 		ra.Raw{200, 1, 1, 2, 3, 4, 5, 6},
 	}
 	want := ra.Advertisement{
@@ -48,11 +52,28 @@ func TestOptions(t *testing.T) {
 	}
 }
 
+// dot is a resolver that speaks DNS over TLS on port 8853.
+func dot(priority uint16, name string, addrs ...netip.Addr) ra.EncryptedDNS {
+	return ra.EncryptedDNS{
+		Resolver: ra.Resolver{
+			Priority: priority, Name: name, Addrs: addrs,
+			Params: []byte("\x00\x01\x00\x04\x03dot" + "\x00\x03\x00\x02\x22\x95"),
+		},
+		Lifetime: time.Hour,
+	}
+}
+
 // TestMalformedOptions puts each malformed option between good ones, outside and inside
 // a PvD option: the good ones apply.
 func TestMalformedOptions(t *testing.T) {
 	prefixOption := func(change func(b []byte)) string {
 		b := octets(t, "03 04 40 c0 00000e10 00000e10 00000000 20010db8000900000000000000000000")
+		change(b)
+		return fmt.Sprintf("%x", b)
+	}
+	// A resolver a.b at 2001:db8::53 with ALPN "dot".
+	resolverOption := func(change func(b []byte)) string {
+		b := octets(t, "90 06 0001 00000e10 0005 0161016200 0010 20010db8000000000000000000000053 0008 00010004 03646f74 0000000000")
 		change(b)
 		return fmt.Sprintf("%x", b)
 	}
@@ -87,6 +108,27 @@ func TestMalformedOptions(t *testing.T) {
 		{"NAT64 with length code 6", "26 02 070e 0064ff9b 0000000000000000"},
 		{"NAT64 with length code 7", "26 02 070f 0064ff9b 0000000000000000"},
 		{"NAT64 multicast", "26 02 0708 ff64ff9b 0000000000000000"},
+		{"resolver of 8 octets", "90 01 0001 00000e10"},
+		{"resolver without name", "90 02 0001 00000e10 0000 000000000000"},
+		{"resolver with the root's name", "90 02 0001 00000e10 0001 00 0000000000"},
+		{"resolver with a name behind the end", resolverOption(func(b []byte) { b[8] = 1 })},
+		{"resolver with a name cut", resolverOption(func(b []byte) { b[12] = 9 })},
+		{"resolver with two names", resolverOption(func(b []byte) { b[12] = 0 })},
+		{"resolver compressed", resolverOption(func(b []byte) { b[12] = 0xc0 })},
+		{"resolver with a space in its name", resolverOption(func(b []byte) { b[11] = ' ' })},
+		{"resolver with half an address", resolverOption(func(b []byte) { b[16] = 8 })},
+		{"resolver with addresses behind the end", resolverOption(func(b []byte) { b[15] = 1 })},
+		{"resolver multicast", resolverOption(func(b []byte) { b[17] = 0xff })},
+		{"resolver on the host", resolverOption(func(b []byte) { clear(b[17:33]); b[32] = 1 })},
+		{"resolver without address", "90 03 0001 00000e10 0003 016100 0000 0004 00010000 000000"},
+		{"resolver an alias with addresses", resolverOption(func(b []byte) { b[3] = 0 })},
+		{"resolver with parameters behind the end", resolverOption(func(b []byte) { b[34] = 0x40 })},
+		{"resolver with octets behind the parameters", "90 07" + resolverOption(func([]byte) {})[4:] + "0000000000000000"},
+		{"resolver with a parameter cut", resolverOption(func(b []byte) { b[38] = 5 })},
+		{"resolver with half a parameter", resolverOption(func(b []byte) { b[34] = 7; b[38] = 0 })},
+		{"resolver with an IPv4 hint", resolverOption(func(b []byte) { b[36] = 4 })},
+		{"resolver with an IPv6 hint", resolverOption(func(b []byte) { b[36] = 6 })},
+		{"resolver with parameters out of order", resolverOption(func(b []byte) { b[38] = 0; clear(b[39:]) })},
 		{"portal empty", "25 01 000000000000"},
 		{"portal http", "25 02 687474703a2f2f612f" + "0000000000"},
 		{"portal with a control character", "25 02 68747470733a2f2f611b00000000"},
@@ -113,7 +155,7 @@ func TestMalformedOptions(t *testing.T) {
 				t.Errorf("%s, nested %t: rejections %v", tt.name, nested, list)
 			}
 			if len(p.Prefixes) != 1 || len(p.Servers) != 1 || len(p.Routes) != 1 ||
-				len(p.Search)+len(p.NAT64)+len(p.Portal)+p.MTU != 0 || p.Routers[0].MAC != nil {
+				len(p.Search)+len(p.NAT64)+len(p.Portal)+len(p.Resolvers)+p.MTU != 0 || p.Routers[0].MAC != nil {
 				t.Errorf("%s, nested %t: got %+v", tt.name, nested, p)
 			}
 		}
@@ -139,6 +181,11 @@ func TestLongOptions(t *testing.T) {
 			}
 			options = append(options, ra.RDNSS{Servers: s, Lifetime: long})
 		}
+		// 47 octets are around the value of a parameter, and one of padding.
+		options = append(options, ra.EncryptedDNS{Resolver: ra.Resolver{
+			Priority: 1, Name: "example.org", Addrs: []netip.Addr{server1},
+			Params: append([]byte{0, 7, byte((size - 48) >> 8), byte(size - 48)}, make([]byte, size-48)...),
+		}})
 		options = append(options, ra.CaptivePortal("https://a/"+strings.Repeat("x", size-12)))
 		domains := slices.Repeat([]string{strings.Repeat("d", 6)}, (size-8)/8)
 		options = append(options, ra.DNSSL{Domains: domains, Lifetime: long})
@@ -174,6 +221,14 @@ func TestEncodeRefuses(t *testing.T) {
 		ra.PREF64{Prefix: netip.MustParsePrefix("2001:db8::/33")},
 		ra.CaptivePortal("http://a/"),
 		ra.CaptivePortal("https://a/" + strings.Repeat("x", ra.MaxOption-2)),
+		ra.EncryptedDNS{},
+		ra.EncryptedDNS{Resolver: ra.Resolver{Priority: 1, Name: "a..b"}},
+		dot(0, "a.example", server1),
+		dot(1, "a.example"),
+		dot(1, "a.example", netip.MustParseAddr("192.0.2.1")),
+		dot(1, "a.example", slices.Repeat([]netip.Addr{server1}, 128)...),
+		dot(1, "a.example", slices.Repeat([]netip.Addr{server1}, 4096)...),
+		ra.EncryptedDNS{Resolver: ra.Resolver{Priority: 1, Name: "a", Addrs: []netip.Addr{server1}, Params: []byte{0, 4, 0, 0}}},
 		ra.Raw{200, 2, 0, 0, 0, 0, 0, 0},
 		ra.Raw{},
 		ra.PvDOption{},

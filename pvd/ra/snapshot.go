@@ -48,6 +48,7 @@ type PvD struct {
 	Servers   []Lasting[netip.Addr]   // DNS servers; link-local ones have the link's name as zone
 	Search    []Lasting[string]       // search domains
 	NAT64     []Lasting[netip.Prefix] // RFC 8781
+	Resolvers []Lasting[Resolver]     // by priority; link-local addresses have the link's name as zone
 
 	// Portal is the URI of the captive portal's API, or Unrestricted. Empty: nothing was
 	// said.
@@ -81,7 +82,11 @@ type Prefix struct {
 	OnLink     time.Duration // until when it is on the link; 0: it is not
 	Valid      time.Duration // until when addresses of it are valid
 	Autonomous bool          // the host makes addresses of it
-	Delegation bool          // RFC 9762: the router would rather delegate a prefix
+
+	// Delegation says that clients should have prefixes delegated instead, while the prefix is
+	// preferred (RFC 9762 section 7.1). To make addresses of it all the same is what hosts
+	// that use no delegated prefixes have to do.
+	Delegation bool
 }
 
 // An Address is one that the PvD has or is to have, once duplicate address detection has
@@ -108,7 +113,7 @@ type Route struct {
 }
 
 // A Lasting is something until a moment.
-type Lasting[T comparable] struct {
+type Lasting[T any] struct {
 	Value T
 	Until time.Duration
 }
@@ -156,11 +161,12 @@ func (p *PvD) timeless() *PvD {
 	for i := range t.Routes {
 		t.Routes[i].Until = 0
 	}
-	t.Servers, t.Search, t.NAT64 = forever(p.Servers), forever(p.Search), forever(p.NAT64)
+	t.Servers, t.Search = forever(p.Servers), forever(p.Search)
+	t.NAT64, t.Resolvers = forever(p.NAT64), forever(p.Resolvers)
 	return &t
 }
 
-func forever[T comparable](ls []Lasting[T]) []Lasting[T] {
+func forever[T any](ls []Lasting[T]) []Lasting[T] {
 	ls = slices.Clone(ls)
 	for i := range ls {
 		ls[i].Until = 0

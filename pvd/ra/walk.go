@@ -18,6 +18,7 @@ const (
 	typeDNSSL      = 31
 	typePortal     = 37
 	typePREF64     = 38
+	typeResolver   = 144
 	optionUnit     = 8 // octets that the length of an option counts
 	optionStart    = 2 // octets of type and length
 )
