@@ -166,6 +166,25 @@ func TestMovedPrefix(t *testing.T) {
 			t.Errorf("old addresses %+v after being advertised again", a)
 		}
 	})
+	t.Run("from the implicit PvD", func(t *testing.T) { // whose router has begun to name PvDs
+		w := newWorld(t)
+		w.hear(routerA, header(long, pio(prefix1, long, long)))
+		w.run(200 * time.Second)
+		w.hear(routerA, of("b.example"))
+		if a := addressesIn(w.pvd(implicitA), prefix1); len(a) != 1 || a[0].Deprecated {
+			t.Errorf("old addresses %+v at once: the router may go on naming both", a)
+		}
+		w.run(200 * time.Second)
+		w.hear(routerA, of("b.example"))
+		a := addressesIn(w.pvd(implicitA), prefix1)
+		if len(a) != 1 || !a[0].Deprecated || a[0].Valid != long {
+			t.Errorf("old addresses %+v, want one that is deprecated and as valid as before", a)
+		}
+		w.run(long - w.now)
+		if w.Snapshot().Find(implicitA) != nil {
+			t.Error("it outlives its lifetimes")
+		}
+	})
 	t.Run("to another router", func(t *testing.T) {
 		w := newWorld(t)
 		w.hear(routerA, of("a.example"))

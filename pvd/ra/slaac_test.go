@@ -99,6 +99,50 @@ func TestNoAddress(t *testing.T) {
 	}
 }
 
+// TestDelegationFlag has RFC 9762: the P flag lasts as long as the prefix is preferred, and
+// does not keep a host that uses no delegated prefixes from making addresses.
+func TestDelegationFlag(t *testing.T) {
+	w := newWorld(t)
+	say := func(p bool, valid, preferred time.Duration) {
+		o := pio(prefix1, valid, preferred)
+		o.Delegation = p
+		w.hear(routerA, header(long, o))
+	}
+	check := func(when string, want bool) {
+		t.Helper()
+		p := w.only()
+		if len(p.Prefixes) != 1 || p.Prefixes[0].Delegation != want || len(addressesIn(p, prefix1)) != 1 {
+			t.Errorf("%s: %+v, addresses %+v", when, p.Prefixes, p.Addresses)
+		}
+	}
+	say(true, 3*time.Hour, time.Hour)
+	check("at first", true)
+	w.run(time.Hour - 1)
+	check("before it is deprecated", true)
+	w.run(1)
+	check("deprecated", false)
+	say(true, 3*time.Hour, time.Hour)
+	check("preferred again", true)
+	say(true, 3*time.Hour, 0)
+	check("deprecated by the router", false)
+	say(true, ra.Infinite, ra.Infinite)
+	check("for ever", true)
+	say(false, 3*time.Hour, time.Hour)
+	check("without the flag", false)
+
+	// Without the A flag too, and not for a link-local prefix.
+	w = newWorld(t)
+	w.hear(routerA, header(long, ra.PrefixInformation{Prefix: prefix1, Delegation: true, Valid: 2 * time.Hour, Preferred: time.Hour}))
+	if p := w.only(); len(p.Prefixes) != 1 || !p.Prefixes[0].Delegation || len(p.Addresses) != 1 {
+		t.Errorf("without the A flag %+v", p)
+	}
+	before := w.Snapshot()
+	w.run(time.Hour)
+	if c := w.Snapshot().Changes(before); len(c) != 1 || c[0].Refreshed() {
+		t.Errorf("its end is no change: %+v", c)
+	}
+}
+
 func TestDuplicates(t *testing.T) {
 	w := newWorld(t)
 	w.hear(routerA, header(long, pio(prefix1, long, long), pio(prefix2, long, long)))

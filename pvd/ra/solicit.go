@@ -3,7 +3,10 @@ package ra
 import "time"
 
 // A solicitor knows when solicitations are due: the first after a random delay (RFC 4861
-// section 6.3.7), then with the backoff of RFC 7559 for as long as no router is found.
+// section 6.3.7), then with the backoff of RFC 7559 for as long as no router is found. That
+// the last router's lifetime ends begins no new search: it is none of the events of that
+// section, and until the next of those a host must not solicit. Routers that come up
+// advertise themselves.
 type solicitor struct {
 	random func() float64 // [0, 1)
 	active bool

@@ -94,6 +94,29 @@ func TestSolicitationsEnd(t *testing.T) {
 	}
 }
 
+// TestNoSolicitationAtTheEnd lets the last default router's lifetime end, by itself and by
+// the router's own word: neither is an event after which a host may solicit again (RFC 4861
+// section 6.3.7), and the next LinkUp is one.
+func TestNoSolicitationAtTheEnd(t *testing.T) {
+	for _, last := range []ra.Advertisement{header(time.Minute), header(0)} {
+		w := newWorld(t)
+		w.LinkUp(0)
+		w.run(2 * time.Second)
+		w.hear(routerA, header(10*time.Minute, pio(prefix1, long, long)))
+		w.hear(routerA, last)
+		n := len(w.sent)
+		w.run(time.Hour)
+		if len(w.only().Routes) != 0 || len(w.sent) != n {
+			t.Errorf("routes %v, solicitations at %v", w.only().Routes, w.sent)
+		}
+		w.LinkUp(w.now)
+		w.run(time.Hour)
+		if len(w.sent) < n+8 {
+			t.Errorf("solicitations at %v after the link came up", w.sent)
+		}
+	}
+}
+
 // TestResume sleeps past lifetimes: what has expired is gone before anything else.
 func TestResume(t *testing.T) {
 	w := newWorld(t)
