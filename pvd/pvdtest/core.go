@@ -22,6 +22,7 @@ type core struct {
 	frags  reassembler
 
 	advertisers []*advertiser
+	dhcp4       *server4
 
 	counts map[string]uint64
 	ident  uint16 // IPv4 identification of the next packet that the router originates

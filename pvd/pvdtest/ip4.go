@@ -46,6 +46,9 @@ func (c *core) input4(in *iface, frame []byte, m tun.Meta) {
 		c.drop(why)
 		return
 	}
+	if m.GSO == tun.GSONone && c.inputDHCP4(in, frame[:tun.EthernetHeaderLen+len(ip)], m) {
+		return
+	}
 	src, dst := src4(ip), dst4(ip)
 	switch {
 	case !isHost4(src):

@@ -62,6 +62,14 @@ const (
 	minRAGap        = 3 * time.Second
 	maxRADelay      = 500 * time.Millisecond
 
+	// maxLeases bounds a router's pool of addresses, and its leases.
+	maxLeases = 256
+
+	// offerHold is how long an offered address is kept for the client that may ask for it,
+	// and declineHold how long one that somebody else has is given to nobody.
+	offerHold   = time.Minute
+	declineHold = 10 * time.Minute
+
 	// maxAnswers bounds the answers to solicitations that one advertiser owes.
 	maxAnswers = 64
 

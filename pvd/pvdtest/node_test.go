@@ -166,7 +166,8 @@ func (s *node) step() {
 // serverMAC is where the last DHCPv4 message came from.
 func (s *node) serverMAC() (m mac) {
 	for _, f := range s.frames {
-		if binary.BigEndian.Uint16(f[12:]) == etherIPv4 {
+		const port = tun.EthernetHeaderLen + ip4HeaderLen
+		if binary.BigEndian.Uint16(f[12:]) == etherIPv4 && binary.BigEndian.Uint16(f[port:]) == port4Server {
 			m = mac(f[6:12])
 		}
 	}
@@ -273,3 +274,5 @@ func isRA(f []byte) bool {
 	at := tun.EthernetHeaderLen + ip6HeaderLen
 	return binary.BigEndian.Uint16(f[12:]) == etherIPv6 && len(f) > at && f[at-34] == protoICMPv6 && f[at] == 134
 }
+
+func source(m mac) rand.Source { return rand.NewPCG(uint64(m[5]), uint64(m[4])) }
