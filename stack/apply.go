@@ -157,6 +157,7 @@ func (d *domain) become(w *wanted) error {
 	for _, p := range w.ports {
 		p.limitMTU(w.mtu)
 		d.setNeighbors(p, w, old)
+		d.setNeighborhood(p, w.hood)
 		d.setEgress(p, w.addrs, next, nil)
 	}
 	d.setRoutes(w)

@@ -10,6 +10,8 @@ type reason uint8
 const (
 	delivered        reason = iota // given to the PvD it was for
 	deliveredCopies                // group traffic, given to every PvD concerned
+	learned                        // given to the link's agent, for which alone it was
+	dropLearning                   // likewise, but the agent has too many already
 	dropMalformed                  // too short, or a header that contradicts itself
 	dropVLAN                       // carries a VLAN tag: another network
 	dropProtocol                   // neither IPv4, IPv6 nor ARP
@@ -30,6 +32,7 @@ const (
 	dropNoNeighbor                 // the next hop does not answer
 	dropHopQueue                   // too many packets wait for the next hop
 	dropFull                       // the link could take no more in time
+	dropSharedFlow                 // to where another PvD has an exchange with the same ends
 	dropDown                       // the link is down
 	dropSend                       // the link refused the frame
 	numReasons
@@ -37,13 +40,14 @@ const (
 
 var reasonNames = [numReasons]string{
 	delivered: "delivered", deliveredCopies: "delivered_group",
+	learned: "learned", dropLearning: "learning_queue",
 	dropMalformed: "malformed", dropVLAN: "vlan", dropProtocol: "protocol",
 	dropOtherMAC: "other_station", dropOwnMAC: "own_station", dropMartian: "martian",
 	dropNotOwned: "not_owned", dropNotJoined: "not_joined", dropUnknownMAC: "unknown_station",
 	dropChecksum: "checksum", dropLoopbackDst: "loopback_in", dropCastMismatch: "cast_mismatch",
 	sent: "sent", dropBadSource: "bad_source", dropBadDest: "bad_destination",
 	dropNoRoute: "no_route", dropOtherPvD: "other_pvd", dropNoNeighbor: "no_neighbor",
-	dropHopQueue: "neighbor_queue", dropFull: "link_full", dropDown: "link_down", dropSend: "send",
+	dropHopQueue: "neighbor_queue", dropFull: "link_full", dropSharedFlow: "shared_flow", dropDown: "link_down", dropSend: "send",
 }
 
 func (r reason) String() string { return reasonNames[r] }

@@ -44,11 +44,3 @@ type Leases interface {
 	// Save replaces what was saved under a name. Nil: there is nothing any more.
 	Save(name string, lease []byte) error
 }
-
-// Discover has the PvDs of a link learned from its network from now on, instead of as any
-// Discover before said. They come and go as the network says; those that are there when
-// learning ends, by a zero Discovery or [Host.RemoveLink], go. PvDs added by [Host.Add] are
-// not touched.
-func (h *Host) Discover(link string, c Discovery) error {
-	return nil
-}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/pvdstack/pvdstack/pvd"
 	"github.com/pvdstack/pvdstack/tun"
@@ -51,12 +52,16 @@ type Host struct {
 	policy   atomic.Pointer[pvd.Policy]
 	permits  permits
 	selector atomic.Pointer[pvd.Selector]
+	ports    sharedPorts
 
 	mu      sync.RWMutex // guards the maps; only the registry's writer changes them
 	domains map[pvd.Ref]*domain
 	links   map[string]*hostLink
 	joiners map[joiner]struct{}
 	closed  bool
+
+	learning  sync.Mutex           // held while a link's agent begins or ends
+	suspended func() time.Duration // for how long the machine has slept; nil: nobody knows
 
 	inForce  context.Context //nolint:containedctx // ends when there is another policy; mu guards it too
 	replaced context.CancelFunc
@@ -92,7 +97,7 @@ func New(c Config) (*Host, error) {
 		h.log = slog.New(slog.DiscardHandler)
 	}
 	if h.clock == nil {
-		h.clock = pvd.SystemClock()
+		h.clock, h.suspended = pvd.SystemClock(), suspended
 	}
 	if len(h.secret) == 0 {
 		h.secret = make([]byte, 32)
@@ -119,6 +124,7 @@ func (h *Host) Close() error {
 	}
 	h.closed = true
 	h.mu.Unlock()
+	h.stopLearning()
 	// What the writer was about to attach is there after this, and nothing more comes.
 	errs := []error{h.registry.Serialize(ctx, func() error { return nil })}
 	for _, ref := range h.registry.List() {
@@ -182,9 +188,14 @@ func (h *Host) AddLink(name string, l tun.Link) error {
 	})
 }
 
-// RemoveLink takes a link away and closes it. PvDs on it stay; their connections over it
-// fail with ENETDOWN.
+// RemoveLink takes a link away and closes it. PvDs that were learned on it go with it. Others
+// stay; their connections over it fail with ENETDOWN.
 func (h *Host) RemoveLink(name string) error {
+	h.learning.Lock()
+	defer h.learning.Unlock()
+	if l, ok := h.link(name); ok {
+		l.stopLearning()
+	}
 	return h.registry.Serialize(context.Background(), func() error { return h.takeLink(name) })
 }
 

@@ -55,6 +55,22 @@ const (
 	// routers when strangers are heard.
 	meetInterval = time.Second
 
+	// agentQueue is how many frames wait for a link's agent. They are for it alone, but for
+	// ARP; what does not fit is lost, and repeated by who said it.
+	agentQueue = 256
+
+	// refusedRetry is how long a learned PvD that was refused waits before it is tried
+	// again: what was in its way may have gone.
+	refusedRetry = 30 * time.Second
+
+	// suspendCheck is how often an agent looks whether the machine has slept: the timers of
+	// those that do not look go on as if nothing had happened.
+	suspendCheck = 10 * time.Second
+
+	// minSleep is for how long a machine has slept at least. Less is the two clocks' not
+	// being read at once.
+	minSleep = 500 * time.Millisecond
+
 	// maxLinks on a host: a reader goroutine each.
 	maxLinks = 4096
 

@@ -29,7 +29,8 @@ type hostLink struct {
 	table   atomic.Pointer[linkTable]
 	learned learnedMACs
 	up      atomic.Bool
-	met     time.Duration // when meetStranger last did something, by the host's clock; the reader only
+	agent   atomic.Pointer[agent] // nil: nothing is learned here
+	met     time.Duration         // when meetStranger last did something, by the host's clock; the reader only
 	stats   counters
 
 	// reading is held shared while the reader deals with a frame. Whoever has replaced
@@ -116,6 +117,9 @@ func (r *receiver) receive(n int) {
 		return
 	}
 	head := r.head[:min(n, len(r.head))]
+	if a := r.link.agent.Load(); a != nil && a.tap(r, head, n) {
+		return
+	}
 	v := r.link.table.Load().classify(head)
 	trusted := false
 	if v.why == delivered || v.why == deliveredCopies {

@@ -14,6 +14,7 @@ func (h *Host) observe(ref pvd.Ref, b *pvd.Builder) {
 		return
 	}
 	d.refreshPlan()
+	defer d.pokeAgents()
 	addrs := slices.Clone(d.plan.Load().addrs)
 	for i, a := range addrs {
 		if !d.ports[a.Link].link.up.Load() {
@@ -110,6 +111,7 @@ func (d *domain) forgetAddressState(a localAddr) {
 // linkChanged follows a change of a link's state or MTU. An event that says that the link
 // is up may stand for several, of which the link was down at one.
 func (h *Host) linkChanged(l *hostLink) {
+	defer l.pokeAgent()
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	for _, d := range h.domains {

@@ -48,7 +48,8 @@ type port struct {
 	paths     pathTable
 	stats     counters
 
-	captureID int // the port's interface in the host's capture
+	hood      neighborhood // as the stack has been told; the registry's writer only
+	captureID int          // the port's interface in the host's capture
 }
 
 // egress is what the port needs to judge a packet that leaves. It is replaced as a whole.

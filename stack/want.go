@@ -10,6 +10,7 @@ import (
 
 	"github.com/pvdstack/pvdstack/pvd"
 	"github.com/pvdstack/pvdstack/pvd/addrsel"
+	"github.com/pvdstack/pvdstack/pvd/learn"
 	"github.com/pvdstack/pvdstack/tun"
 )
 
@@ -23,6 +24,8 @@ type wanted struct {
 	dns       pvd.DNS
 	selector  *addrsel.Selector
 	weak      bool
+	learned   bool // from a link's network
+	hood      neighborhood
 	draws     *maphash.Seed // nil: destinations are not spread over routers
 	mtu       int
 	ports     map[string]*port
@@ -44,6 +47,8 @@ func (d *domain) want(info *pvd.Info, chosen func(link string) bool) (*wanted, e
 	w.dns.Servers, _ = pvd.DNSServers.Get(info)
 	w.dns.Search, _ = pvd.DNSSearch.Get(info)
 	w.mtu, _ = pvd.MTU.Get(info)
+	_, w.learned = learn.Learned.Get(info)
+	w.hood = neighborhoodOf(info)
 	if err := w.choices(info, d); err != nil {
 		return nil, fmt.Errorf("stack: PvD %s: %w", w.name, err)
 	}
@@ -108,7 +113,7 @@ func (d *domain) wantPort(w *wanted, l *hostLink, nic *tcpip.NICID) error {
 			return fmt.Errorf("link %q carries %d PvDs, which is the limit", l.name, maxPvDsPerLink)
 		}
 		*nic++
-		p = newPort(d, l, *nic, d.chooseMAC(w.name, l))
+		p = newPort(d, l, *nic, d.chooseMAC(w, l))
 	}
 	w.ports[l.name] = p
 	w.addrs = append(w.addrs, d.automatic(w, p)...)
@@ -210,16 +215,20 @@ func (d *domain) linkLocalOn(name string, p *port) pvd.AddressInfo {
 	}
 }
 
-// chooseMAC returns the hardware address for a new port.
-func (d *domain) chooseMAC(name string, l *hostLink) []byte {
+// chooseMAC returns the hardware address for a new port. PvDs that are learned on a link
+// have its agent's, with which their leased address is announced and defended.
+func (d *domain) chooseMAC(w *wanted, l *hostLink) []byte {
 	if l.link.Layer() != tun.Ethernet {
 		return nil
+	}
+	if a := l.agent.Load(); w.learned && a != nil {
+		return a.mac
 	}
 	if own := l.link.HardwareAddr(); own != nil {
 		return own
 	}
 	for attempt := uint32(0); ; attempt++ {
-		m := d.host.stationOf(name, l.name, attempt)
+		m := d.host.stationOf(w.name, l.name, attempt)
 		if _, taken := l.table.Load().stations[mac(m)]; !taken {
 			return m
 		}

@@ -1,0 +1,8 @@
+//go:build !linux
+
+package stack
+
+import "time"
+
+// suspended is not known here.
+var suspended func() time.Duration
