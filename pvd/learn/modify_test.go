@@ -227,27 +227,17 @@ func TestP47_IgnoreIsForOneElement(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.key.String(), func(t *testing.T) {
-			got, want := apply(t, onWAN(learn.Ignore(tt.key)), home()), but(tt.want)
-			if len(got.Servers)+len(want.Servers)+len(got.Search)+len(want.Search) == 0 || !reflect.DeepEqual(got, want) {
-				// An empty list is as good as none.
-				same(t, normal(got), normal(want))
-			}
+			same(t, normal(apply(t, onWAN(learn.Ignore(tt.key)), home())), normal(but(tt.want)))
 		})
 	}
 }
 
+// normal returns p with no list in the place of an empty one, which is as good.
 func normal(p *learn.Proposal) *learn.Proposal {
 	p = p.Clone()
-	p.Routes, p.Servers, p.Search = slices.Clip(p.Routes), slices.Clip(p.Servers), slices.Clip(p.Search)
-	if len(p.Routes) == 0 {
-		p.Routes = nil
-	}
-	if len(p.Servers) == 0 {
-		p.Servers = nil
-	}
-	if len(p.Search) == 0 {
-		p.Search = nil
-	}
+	p.Routes = append([]pvd.Route(nil), p.Routes...)
+	p.Servers = append([]netip.AddrPort(nil), p.Servers...)
+	p.Search = append([]string(nil), p.Search...)
 	return p
 }
 

@@ -17,7 +17,8 @@ type checker struct {
 	raw *rawFile
 
 	linkNames []string // in the file
-	pvdNames  []string // in the file
+	pvdNames  []string // in the file, those that are learned too
+	discovers bool     // some link learns by router advertisements
 	appNames  []string // that proxies are for
 
 	groupNames []string            // that PvDs are members of
@@ -28,38 +29,49 @@ type checker struct {
 // check returns what a file says. Where that notes a fault, the result is of no use.
 func check(fs *faultList, raw *rawFile) *Config {
 	c := &checker{faultList: fs, raw: raw, linkTypes: make(map[string]LinkType), ipOnly: make(map[string]bool)}
-	for _, l := range raw.links {
+	for i := range raw.links {
+		l := &raw.links[i]
 		c.linkNames = append(c.linkNames, l.name.v)
+		c.discovers = c.discovers || l.discover.ra.v || l.discover.all.v
+		c.groupsOf(l.discover.modify)
 	}
-	for _, p := range raw.pvds {
+	for i := range raw.pvds {
+		p := &raw.pvds[i]
 		c.pvdNames = append(c.pvdNames, p.name.v)
-		for _, g := range p.elements.groups {
-			if !slices.Contains(c.groupNames, g.v) {
-				c.groupNames = append(c.groupNames, g.v)
-			}
-		}
+		c.addGroups(p.elements.groups)
+		c.groupsOf(p.learn.modify)
 	}
 	for _, p := range raw.socks5 {
 		if p.app.set && !slices.Contains(c.appNames, p.app.v) {
 			c.appNames = append(c.appNames, p.app.v)
 		}
 	}
-	out := &Config{File: fs.file, Rules: c.rules(), Policy: c.policy(&raw.policy), Log: c.log()}
+	out := &Config{
+		File: fs.file, Rules: c.rules(), Policy: c.policy(&raw.policy), Log: c.log(),
+		State: c.path(raw.state, "state"), Roots: c.path(raw.roots, "roots"), RootsAt: raw.roots.at,
+	}
 	out.Default, out.Failover = c.defaultPvD()
 	for i := range raw.links {
 		out.Links = append(out.Links, c.link(&raw.links[i]))
 	}
 	c.uniqueDevices()
 	switch {
+	case slices.ContainsFunc(raw.links, func(l rawLink) bool { return l.discover.given }):
 	case !raw.pvdsKey.given:
-		c.add(Position{1, 1}, `the file has no "pvds": want at least one PvD`)
+		c.add(Position{1, 1}, `the file has no "pvds": want at least one PvD, or a link with "discover"`)
 	case len(raw.pvds) == 0 && raw.pvdsKey.set:
-		c.add(raw.pvdsKey.at, "the file has no PvD: want at least one")
+		c.add(raw.pvdsKey.at, `the file has no PvD: want at least one, or a link with "discover"`)
 	}
+	var attached []*rawPvD
 	for i := range raw.pvds {
-		out.PvDs = append(out.PvDs, c.pvd(&raw.pvds[i]))
+		if r := &raw.pvds[i]; r.learn.match.given {
+			c.learned(r, out)
+		} else {
+			out.PvDs, attached = append(out.PvDs, c.pvd(r)), append(attached, r)
+		}
 	}
-	c.uniqueAddresses(out)
+	c.linkRules(out)
+	c.uniqueAddresses(out, attached)
 	for i := range raw.socks5 {
 		out.Proxies = append(out.Proxies, c.proxy(&raw.socks5[i]))
 	}
@@ -77,6 +89,9 @@ func (c *checker) validate(out *Config) {
 			c.add(p.At, "PvD %s: %s", quote(p.Name), strings.ReplaceAll(err.Error(), "\n", "; "))
 		}
 	}
+	if err := out.Learn.Validate(); err != nil { // what is left are limits
+		c.add(Position{1, 1}, "%s", strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
 }
 
 // defaultPvD checks the default, or the PvDs of which it is the first that can be used.
@@ -88,12 +103,12 @@ func (c *checker) defaultPvD() (name string, failover []string) {
 	for _, d := range named {
 		i := slices.Index(c.pvdNames, d.v)
 		switch {
-		case i < 0:
+		case i < 0 && !c.learnable(d.v):
 			c.add(d.at, "default names %s, which is no PvD%s", quote(d.v), hint(d.v, c.pvdNames))
 		case c.raw.def.set:
 		case slices.Contains(failover, d.v):
 			c.add(d.at, "PvD %s is here for the second time: leave one", quote(d.v))
-		case len(c.raw.pvds[i].routes) == 0:
+		case i >= 0 && !c.raw.pvds[i].learn.match.given && len(c.raw.pvds[i].routes) == 0:
 			c.add(d.at, "PvD %s has no routes, without which it never is the default among others: give it some, or leave it out", quote(d.v))
 		default:
 			failover = append(failover, d.v)

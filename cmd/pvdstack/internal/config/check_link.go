@@ -32,6 +32,7 @@ func (c *checker) link(r *rawLink) Link {
 	c.linkTypes[l.Name] = l.Type
 	c.ipOnly[l.Name] = l.Type == TUN || l.Layer == IP
 	c.onlyFor(r, l.Type)
+	l.Discover = c.discover(&r.discover, l)
 	switch l.Type {
 	case TUN, TAP:
 		c.deviceLink(r, &l)
@@ -149,7 +150,7 @@ func (c *checker) uniqueDevices() {
 // uniqueAddresses notes addresses that are used twice on a link that can not tell whose
 // frame is whose. (On Ethernet two PvDs may share one behind different routers; the stack
 // decides that.)
-func (c *checker) uniqueAddresses(out *Config) {
+func (c *checker) uniqueAddresses(out *Config, raw []*rawPvD) {
 	type place struct {
 		link string
 		addr netip.Addr
@@ -161,7 +162,7 @@ func (c *checker) uniqueAddresses(out *Config) {
 		}
 	}
 	for i, p := range out.PvDs {
-		for _, a := range c.raw.pvds[i].addresses {
+		for _, a := range raw[i].addresses {
 			at := place{link: a.link.v}
 			if prefix, err := netip.ParsePrefix(a.address.v); err == nil {
 				at.addr = prefix.Addr()

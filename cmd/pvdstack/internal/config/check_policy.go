@@ -95,9 +95,9 @@ func (c *checker) existingOrDefault(v value[string]) {
 
 func (c *checker) hasDefault() bool { return c.raw.def.set || len(c.raw.defList) > 0 }
 
-// existing checks that a PvD is in the file.
+// existing checks that a PvD is in the file, or may be learned.
 func (c *checker) existing(v value[string]) {
-	if v.set && !slices.Contains(c.pvdNames, v.v) {
+	if v.set && !slices.Contains(c.pvdNames, v.v) && !c.learnable(v.v) {
 		c.add(v.at, "PvD %s is not in the file%s", quote(v.v), hint(v.v, c.pvdNames))
 	}
 }

@@ -19,6 +19,8 @@ type pvdChecker struct {
 	links  []string  // that the PvD names, whether they exist or not
 	own    []network // of its addresses, which they hold
 	onLink []network // what it reaches without router
+
+	learned bool // it is what modifies a PvD that is learned, whose links and addresses are not known
 }
 
 // A network is a prefix on a link.
@@ -30,6 +32,7 @@ type network struct {
 // pvd checks a PvD by itself and against the links.
 func (c *checker) pvd(r *rawPvD) PvD {
 	c.name(r.name, "a PvD")
+	c.notLearned(&r.learn)
 	p := &pvdChecker{checker: c, raw: r, out: pvd.Config{Name: r.name.v, MTU: int(r.mtu.v)}}
 	if !r.broken {
 		p.check()
@@ -201,7 +204,7 @@ func (p *pvdChecker) routeVia(t *rawRoute, route *pvd.Route) bool {
 		}
 		return true
 	}
-	return p.reaches(t, via)
+	return p.learned || p.reaches(t, via)
 }
 
 // reaches checks that a router is on one of the PvD's networks.
@@ -324,6 +327,9 @@ func (p *pvdChecker) server(v value[string]) (netip.AddrPort, bool) {
 		return s, false
 	case a.Zone() != "" && !a.IsLinkLocalUnicast():
 		p.add(v.at, "name server %s is not link-local and needs no zone: want %s", a, a.WithZone(""))
+		return s, false
+	case a.Zone() != "" && p.learned:
+		p.add(v.at, "name server %s has a zone: a PvD that is learned has its servers on its own link, want %s", a, a.WithZone(""))
 		return s, false
 	case a.Zone() != "":
 		p.linkOf(value[string]{v: a.Zone(), at: v.at, given: true, set: true})

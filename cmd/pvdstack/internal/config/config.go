@@ -15,10 +15,12 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/pvdstack/pvdstack/pvd"
+	"github.com/pvdstack/pvdstack/pvd/learn"
 	"github.com/pvdstack/pvdstack/pvd/selection"
 )
 
@@ -27,10 +29,25 @@ type Config struct {
 	File    string  // its name, for messages
 	Links   []Link  // in the file's order, names unique
 	PvDs    []PvD   // in the file's order, names unique
-	Default string  // the name of one of PvDs; empty: none, or the first of Failover that can be used
+	Default string  // the name of one of PvDs, or [Config.IsLearned]; empty: none, or the first of Failover that can be used
 	Proxies []Proxy // in the file's order
 
-	// Failover are names of PvDs, the preferred one first, of which the default is the
+	// Learned are the PvDs that are to be learned, as far as the file names them, in its
+	// order. Their names are unique, also among those of PvDs.
+	Learned []Learned
+
+	// Learn are the rules for what links learn, those of Learned included.
+	Learn learn.Rules
+
+	// State is a directory for what is to be known after a restart. Empty: nothing is kept.
+	State string
+
+	// Roots is a file with the trust anchors for additional information, in PEM, and
+	// RootsAt is where it is named. Empty: the system's.
+	Roots   string
+	RootsAt Position
+
+	// Failover are such names, the preferred one first, of which the default is the
 	// first that can be used. Nil: the default does not change.
 	Failover []string
 
@@ -86,6 +103,17 @@ type Link struct {
 	MTU int
 	// Host is the kernel's side of a TUN or TAP device.
 	Host HostSide
+	// Discover is what is learned on the link. The zero Discover is nothing.
+	Discover Discover
+}
+
+// A Discover says how the PvDs of a link are learned.
+type Discover struct {
+	RA, DHCP4, DHCP6 bool
+	Temporary        bool // temporary addresses
+	Prefixes         bool // delegated prefixes
+	IPv6Only         bool // no IPv4 where the network can do without
+	Information      bool // additional information, and the state of captive portals
 }
 
 // A HostSide is what the kernel's side of a device gets while the daemon runs.
@@ -101,11 +129,25 @@ type PvD struct {
 	At     Position   // where it is in the file
 }
 
+// A Learned is a PvD that the network makes.
+type Learned struct {
+	Name string
+	ID   pvd.ID   // empty: implicit
+	At   Position // where it is in the file
+}
+
+// IsLearned reports whether a name that the file has where PvDs are named is not that of one
+// of PvDs: it is of Learned, or else the ID of a PvD that may be learned. Such a PvD may not
+// be there.
+func (c *Config) IsLearned(name string) bool {
+	return !slices.ContainsFunc(c.PvDs, func(p PvD) bool { return p.Name == name })
+}
+
 // A Rule says which PvD some requests get.
 type Rule struct {
 	selection.Rule // its conditions; the Action is what follows
 
-	PvD    string                 // the name of one of PvDs, or SystemDefault
+	PvD    string                 // the name of one of PvDs, [Config.IsLearned], or SystemDefault
 	Refuse bool                   // they fail
 	Choose selection.Requirements // where there is no PvD and no Refuse
 	OrNext bool                   // where nothing fulfils Choose, the next rule counts
@@ -117,7 +159,7 @@ const SystemDefault = "default"
 // A Proxy is a SOCKS5 proxy to offer. One of PvD and App is set.
 type Proxy struct {
 	Listen netip.AddrPort    // port 0: the system picks one
-	PvD    string            // the name of one of PvDs, or SystemDefault
+	PvD    string            // the name of one of PvDs, [Config.IsLearned], or SystemDefault
 	App    string            // the application that its clients are
 	Mark   uint32            // of its requests, for rules
 	ToS    uint8             // of its packets, and for rules

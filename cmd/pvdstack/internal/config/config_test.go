@@ -15,6 +15,7 @@ import (
 
 	"github.com/pvdstack/pvdstack/pvd"
 	"github.com/pvdstack/pvdstack/pvd/addrsel"
+	"github.com/pvdstack/pvdstack/pvd/learn"
 	"github.com/pvdstack/pvdstack/pvd/selection"
 )
 
@@ -92,11 +93,14 @@ func TestReference(t *testing.T) {
 				Name: "tunnel", Type: TUN, Device: "pvd1", MTU: 1420,
 				Host: HostSide{Addresses: []netip.Prefix{prefix("10.9.0.1/24")}},
 			},
-			{Name: "wan", Type: Packet, Interface: "eth1"},
+			{
+				Name: "wan", Type: Packet, Interface: "eth1",
+				Discover: Discover{RA: true, DHCP4: true, DHCP6: true, Information: true},
+			},
 			{Name: "inherited", Type: FD, FD: 3, Layer: IP, VNetHdr: true, MTU: 1500},
 		},
 		PvDs: []PvD{
-			{Name: "corp", At: Position{46, 3}, Config: pvd.Config{
+			{Name: "corp", At: Position{58, 3}, Config: pvd.Config{
 				ID: "corp.example.com", Name: "corp", Links: []string{"lab", "inherited"},
 				Addresses: []pvd.Address{{Prefix: prefix("192.168.1.2/24")}, {Prefix: prefix("2001:db8:1::2/64"), Link: "lab"}, {Prefix: prefix("2001:db8:1::3/64"), Temporary: true, Deprecated: true}},
 				Routes: []pvd.Route{
@@ -134,29 +138,48 @@ func TestReference(t *testing.T) {
 					}),
 				},
 			}},
-			{Name: "home", At: Position{115, 3}, Config: pvd.Config{
+			{Name: "home", At: Position{127, 3}, Config: pvd.Config{
 				Name: "home", Links: []string{"wan"}, Addresses: []pvd.Address{{Prefix: prefix("192.168.1.2/24")}},
 				Routes:   []pvd.Route{{To: prefix("0.0.0.0/0"), Via: addr("192.168.1.1")}},
 				DNS:      pvd.DNS{Servers: []netip.AddrPort{netip.MustParseAddrPort("192.168.1.1:53")}},
 				Elements: []pvd.Element{addrsel.Key.With(gai)},
 			}},
-			{Name: "site", At: Position{125, 3}, Config: pvd.Config{Name: "site", Links: []string{"tunnel"}, Addresses: []pvd.Address{{Prefix: prefix("10.9.0.2/24")}}}},
+			{Name: "site", At: Position{137, 3}, Config: pvd.Config{Name: "site", Links: []string{"tunnel"}, Addresses: []pvd.Address{{Prefix: prefix("10.9.0.2/24")}}}},
 		},
+		Learned: []Learned{{Name: "uni", ID: "uni.example.com", At: Position{144, 3}}, {Name: "guest", At: Position{167, 3}}},
+		Learn: learn.Rules{
+			{
+				Match: learn.Match{ID: "uni.example.com"}, Name: "uni", Merge: true, Refuse: learn.Refuse{Routes: true},
+				Modify: []learn.Modifier{
+					learn.Append(pvd.Addresses.With([]pvd.AddressInfo{{Address: pvd.Address{Prefix: prefix("10.8.0.2/24")}}})),
+					learn.Supersede(pvd.Routes.With([]pvd.Route{{To: prefix("10.0.0.0/8"), Via: addr("10.8.0.1")}})),
+					learn.Prepend(pvd.DNSServers.With([]netip.AddrPort{netip.MustParseAddrPort("10.8.0.53:53")})),
+					learn.Default(pvd.DNSServers.With([]netip.AddrPort{netip.MustParseAddrPort("10.8.0.54:53")})),
+					learn.Ignore(pvd.DNSSearch.Any()),
+					learn.Default(pvd.MTU.With(1400)),
+					learn.Supersede(pvd.Metered.With(false)),
+					learn.Ignore(pvd.NAT64.Any()),
+				},
+			},
+			{Match: learn.Match{Link: "wan", Router: addr("fe80::1")}, Name: "guest"},
+			{Match: learn.Match{Link: "wan"}, Modify: []learn.Modifier{learn.Default(pvd.MTU.With(1500))}},
+		},
+		State: "/var/lib/pvdstack", Roots: "/etc/pvdstack/roots.pem", RootsAt: Position{253, 8},
 		Failover: []string{"corp", "home"},
 		Rules: []Rule{
 			{PvD: "corp", Rule: selection.Rule{
-				Name: "reference.yaml:136", Domains: []string{"corp.example.com"}, Destinations: []netip.Prefix{prefix("10.0.0.0/8")},
+				Name: "reference.yaml:179", Domains: []string{"corp.example.com"}, Destinations: []netip.Prefix{prefix("10.0.0.0/8")},
 			}},
 			{OrNext: true, Rule: selection.Rule{
-				Name: "reference.yaml:140", Apps: []string{"browser"}, Ports: []selection.Ports{{First: 443, Last: 443}, {First: 8000, Last: 8999}}, Networks: []string{"tcp"},
+				Name: "reference.yaml:183", Apps: []string{"browser"}, Ports: []selection.Ports{{First: 443, Last: 443}, {First: 8000, Last: 8999}}, Networks: []string{"tcp"},
 			}, Choose: selection.Requirements{
 				selection.Require(selection.Internet), selection.Prefer(selection.Technologies(pvd.WLAN, pvd.Wired)),
 				selection.Avoid(selection.Metered), selection.Prohibit(selection.Captive),
 				selection.Prefer(selection.MinSpeed(10_000_000)), selection.Prefer(selection.MaxLatency(100 * time.Millisecond)),
 				selection.Prefer(selection.MaxCost(5)), selection.Prefer(selection.InGroup("office")), selection.Prefer(selection.Named("corp")),
 			}},
-			{Choose: selection.Requirements{selection.Require(selection.InGroup("office"))}, Rule: selection.Rule{Name: "reference.yaml:152", Marks: []selection.Mark{{Value: 7}}}},
-			{Refuse: true, Rule: selection.Rule{Name: "reference.yaml:155", ToS: []selection.ToS{{Value: 184}}}},
+			{Choose: selection.Requirements{selection.Require(selection.InGroup("office"))}, Rule: selection.Rule{Name: "reference.yaml:195", Marks: []selection.Mark{{Value: 7}}}},
+			{Refuse: true, Rule: selection.Rule{Name: "reference.yaml:198", ToS: []selection.ToS{{Value: 184}}}},
 		},
 		Policy: &pvd.Policy{
 			Rules:    []pvd.PolicyRule{{Apps: []string{"browser"}, PvDs: []string{"site"}, What: pvd.Hidden}},
@@ -264,7 +287,7 @@ func TestLimits(t *testing.T) {
 		{"flow depth, long", strings.Repeat("{", MaxSize), "c.yaml:1:33: lists and mappings nest more than 32 deep here"},
 		{"block depth", strings.Repeat("- ", MaxSize/2), "c.yaml:1:65: lists and mappings nest more than 32 deep here"},
 		{"keys", "links:\n" + many.String(), "c.yaml:10002:9: a mapping has more than 10000 keys here"},
-		{"quoted", "default: " + strings.Repeat("x", 1000) + "\npvds: {}", `c.yaml:1:10: default names "` + strings.Repeat("x", maxQuoted) + `…", which is no PvD` + "\nc.yaml:2:7: the file has no PvD: want at least one"},
+		{"quoted", "default: " + strings.Repeat("x", 1000) + "\npvds: {}", `c.yaml:1:10: default names "` + strings.Repeat("x", maxQuoted) + `…", which is no PvD` + "\nc.yaml:2:7: the file has no PvD: want at least one, or a link with \"discover\""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -44,7 +44,7 @@ func TestFaults(t *testing.T) {
 		{"complex key", "  home:\n", "  ? home\n  :\n", `c:8:3: keys after "?" are not used here: write key: value`},
 
 		// Shapes.
-		{"root", base, "- a\n", `c:1:1: the file is a list: want a mapping of keys to values` + "\n" + `c:1:1: the file has no "pvds": want at least one PvD`},
+		{"root", base, "- a\n", `c:1:1: the file is a list: want a mapping of keys to values` + "\n" + `c:1:1: the file has no "pvds": want at least one PvD, or a link with "discover"`},
 		{"unknown key", "links:\n  l", "link:\n  l", `c:1:1: unknown key "link" in the file: did you mean "links"?` + "\n" +
 			`c:6:13: link "lab" is not in the file: add it under "links"` + "\n" + `c:9:13: link "tun" is not in the file: add it under "links"`},
 		{"unknown key, near", "addresses: " + corpAddr, "adresses: " + corpAddr, `c:7:5: unknown key "adresses" in a PvD: did you mean "addresses"?`},
@@ -85,7 +85,7 @@ func TestFaults(t *testing.T) {
 		{"bridge and addresses", "{type: tap}", "{type: tap, host: {addresses: [10.0.0.1/8], bridge: br0}}", `c:2:39: a port of a bridge has no addresses of its own: give them to bridge "br0"`},
 
 		// PvDs.
-		{"no PvDs", base, "links: {}\n", `c:1:1: the file has no "pvds": want at least one PvD`},
+		{"no PvDs", base, "links: {}\n", `c:1:1: the file has no "pvds": want at least one PvD, or a link with "discover"`},
 		{"PvD name", "  home:", "  all:", `c:8:3: a PvD can not be called "all", which has a meaning of its own`},
 		{"PvD name, long", "  home:", "  " + strings.Repeat("h", 64) + ":", `c:8:3: the name of a PvD is longer than 63 characters`},
 		{"id", "corp:\n", "corp:\n    id: a..b\n", `c:6:9: id "a..b" is no domain name: want one such as corp.example.com`},

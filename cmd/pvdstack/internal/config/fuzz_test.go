@@ -24,6 +24,9 @@ func FuzzConfig(f *testing.F) {
 		"links: {a: {type: tun}}\npvds:\n  a: {links: [a], medium: x, speed: 1e3bit/s, latency: -1s, groups: [a, a], nat64: ['::/96', 1], captive_portal: {}, proxies: [{for: [/]}]}",
 		"links: {a: {type: tun}}\npvds:\n  a: {links: [a], address_selection: {gai_conf: label, policy: [{prefix: '::ffff:1.2.3.4/100', label: 1}], scopev4: [{}], without: [source-1], order: x}}",
 		base + "default: [corp, home]\nrules: [{}, {apps: [x], to: [a, 1/2], ports: [1, 2-3], choose: [{require: {medium: x, pvd: corp}, avoid: ipv4}], or_next: true}, {refuse: 1}]",
+		learning,
+		"links: {a: {type: tap, discover: true}}",
+		"links: {a: {type: tap, discover: {ra: true, modify: {dns: {servers: {append: ['fe80::1', 1]}}, mtu: {default: 1400, supersede: 2}, nat64: ignore, groups: ignor}}}}\npvds: {b: {match: {link: a, id: x.y}, id: b, merge: true, modify: {addresses: {prepend: [{address: 1.1.1.1/8, link: a}]}}}}\ndefault: c.d",
 		base + "policy: {default: hidden, rules: [{apps: [], pvds: ['*'], permission: denied}, 1], no_bridge: ['*', '**', '']}",
 		"a: &a [*a]", "? a\n: b", "a: |\n b\nc: >-\n d", "a: 'b\n\n c'", "{a: [b, {c}]}", "---\n...\n---\n", "a:\n- b\n-\n  - c",
 		"pvds:\n  a:\n    links: []\n    routes: [{to: default}, 1, {via: 1.1.1.1}]", "\"\\x41\\u00e9\": ~", "a: 0x1\nb: .inf\nc: .nan\nd: 1e3", "a: {\n", "<<: {}",
@@ -60,15 +63,22 @@ func checkFaults(t *testing.T, text []byte, err error) {
 
 func checkAccepted(t *testing.T, c *Config) {
 	t.Helper()
-	if len(c.PvDs) == 0 {
-		t.Error("no PvD")
-	}
 	links := make(map[string]bool)
+	learns := false
 	for _, l := range c.Links {
 		if l.Name == "" || links[l.Name] || !slices.Contains([]LinkType{TUN, TAP, Packet, FD}, l.Type) {
 			t.Errorf("link %+v", l)
 		}
 		links[l.Name] = true
+		if d := l.Discover; d != (Discover{}) {
+			learns = true
+			if !d.RA && (d.DHCP6 || d.Temporary || d.Information) || !d.DHCP6 && d.Prefixes || !d.DHCP4 && d.IPv6Only {
+				t.Errorf("discovery %+v", d)
+			}
+		}
+	}
+	if len(c.PvDs) == 0 && !learns {
+		t.Error("no PvD, and nothing learned")
 	}
 	pvds := make(map[string]bool)
 	for _, p := range c.PvDs {
@@ -78,16 +88,26 @@ func checkAccepted(t *testing.T, c *Config) {
 		pvds[p.Name] = true
 		checkAcceptedPvD(t, links, p.Config)
 	}
-	if c.Default != "" && !pvds[c.Default] {
+	for _, p := range c.Learned {
+		if p.Name == "" || pvds[p.Name] || !learns {
+			t.Errorf("learned PvD %+v", p)
+		}
+		pvds[p.Name] = true
+	}
+	if err := c.Learn.Validate(); err != nil {
+		t.Error(err)
+	}
+	known := func(name string) bool { return pvds[name] || learns && strings.Contains(name, ".") }
+	if c.Default != "" && !known(c.Default) {
 		t.Errorf("default is %q", c.Default)
 	}
 	for _, name := range c.Failover {
-		if !pvds[name] {
+		if !known(name) {
 			t.Errorf("failover to %q", name)
 		}
 	}
 	for _, r := range c.Rules {
-		if r.PvD != "" && r.PvD != SystemDefault && !pvds[r.PvD] {
+		if r.PvD != "" && r.PvD != SystemDefault && !known(r.PvD) {
 			t.Errorf("rule %+v", r)
 		}
 	}
@@ -96,7 +116,7 @@ func checkAccepted(t *testing.T, c *Config) {
 	}
 	for _, p := range c.Proxies {
 		a := p.Listen.Addr()
-		pvdOrDefault := pvds[p.PvD] || p.PvD == SystemDefault && (c.Default != "" || len(c.Failover) > 0)
+		pvdOrDefault := p.PvD != SystemDefault && known(p.PvD) || p.PvD == SystemDefault && (c.Default != "" || len(c.Failover) > 0)
 		if pvdOrDefault == (p.App != "") || !p.Listen.IsValid() || a.Is4In6() || p.HandshakeTimeout < 0 || p.DialTimeout < 0 || p.IdleTimeout < 0 {
 			t.Errorf("proxy %+v", p)
 		}

@@ -23,6 +23,8 @@ type rawFile struct {
 	pvdsKey value[struct{}] // where the PvDs begin
 
 	rulesKey value[struct{}] // where the rules begin
+
+	state, roots value[string]
 }
 
 type rawLink struct {
@@ -37,6 +39,8 @@ type rawLink struct {
 	mtu    value[int64]
 	mac    value[string]
 	host   rawHost
+
+	discover rawDiscover
 }
 
 type rawHost struct {
@@ -59,6 +63,9 @@ type rawPvD struct {
 	search    []value[string]
 	mtu       value[int64]
 	elements  rawElements
+
+	own   []value[string] // the keys of the above that are given, and where
+	learn rawLearn
 }
 
 type rawAddress struct {
@@ -118,6 +125,8 @@ func readFile(r *reader, root ast.Node) rawFile {
 			r.list(n, "rules", func(n ast.Node) { f.rules = append(f.rules, readRule(r, n)) })
 		},
 		"policy": func(n ast.Node) { f.policy = readPolicy(r, n) },
+		"state":  r.text("state", &f.state),
+		"roots":  r.text("roots", &f.roots),
 		"socks5": func(n ast.Node) {
 			r.list(n, "socks5", func(n ast.Node) { f.socks5 = append(f.socks5, readProxy(r, n)) })
 		},
@@ -162,12 +171,27 @@ func readLink(r *reader, key value[string], n ast.Node) rawLink {
 				"bridge":    r.text("bridge", &l.host.bridge),
 			})
 		},
+		"discover": func(n ast.Node) { l.discover = readDiscover(r, n) },
 	})
 	return l
 }
 
 func readPvD(r *reader, key value[string], n ast.Node) rawPvD {
 	p := rawPvD{name: key}
+	known := pvdFields(r, &p)
+	for k, read := range known {
+		known[k] = func(n ast.Node) {
+			p.own = append(p.own, value[string]{k, position(n), true, true})
+			read(n)
+		}
+	}
+	maps.Copy(known, learnFields(r, &p.learn))
+	p.broken = !r.mapping(n, "a PvD", known)
+	return p
+}
+
+// pvdFields returns the keys of a PvD that is not learned, which p is read from.
+func pvdFields(r *reader, p *rawPvD) fields {
 	known := fields{
 		"id": r.text("id", &p.id),
 		"links": func(n ast.Node) {
@@ -184,16 +208,19 @@ func readPvD(r *reader, key value[string], n ast.Node) rawPvD {
 			r.list(n, "neighbors", func(n ast.Node) { p.neighbors = append(p.neighbors, readNeighbor(r, n)) })
 		},
 		"dns": func(n ast.Node) {
-			r.mapping(n, "dns", fields{
-				"servers": r.texts("servers", "a server", &p.servers),
-				"search":  r.texts("search", "a search domain", &p.search),
-			})
+			r.mapping(n, "dns", dnsFields(r, p))
 		},
 		"mtu": r.integer("mtu", minMTU4, maxMTU, &p.mtu),
 	}
 	maps.Copy(known, elementFields(r, &p.elements))
-	p.broken = !r.mapping(n, "a PvD", known)
-	return p
+	return known
+}
+
+func dnsFields(r *reader, p *rawPvD) fields {
+	return fields{
+		"servers": r.texts("servers", "a server", &p.servers),
+		"search":  r.texts("search", "a search domain", &p.search),
+	}
 }
 
 // readAddress reads an address alone or with its link.
