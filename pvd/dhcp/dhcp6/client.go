@@ -42,6 +42,10 @@ type Config struct {
 	// Rand is where transaction identifiers and delays come from. Nil: a source that
 	// cannot be guessed, which is what keeps others from forging answers.
 	Rand rand.Source
+
+	// Previous is a lease from before, to be verified rather than to begin anew. It may be
+	// nil.
+	Previous *Lease
 }
 
 // A State is what the client does.
@@ -99,6 +103,7 @@ type Client struct {
 	heard int           // advertisements
 
 	lease    *Lease
+	previous bool // the lease is from before, and nobody has verified it yet
 	info     *Info
 	given    []Item // being given back: addresses
 	givenPD  []Item // and prefixes
@@ -113,8 +118,8 @@ type Client struct {
 
 // New returns a client that does nothing before [Client.LinkUp].
 func New(c Config) (*Client, error) {
-	if n := len(c.DUID); n < 3 || n > maxDUID {
-		return nil, fmt.Errorf("dhcp6: DUID of %d octets, it has 3 to %d", n, maxDUID)
+	if n := len(c.DUID); n < minDUID || n > maxDUID {
+		return nil, fmt.Errorf("dhcp6: DUID of %d octets, it has %d to %d", n, minDUID, maxDUID)
 	}
 	c.DUID = slices.Clone(c.DUID)
 	if c.Rand == nil {
@@ -122,10 +127,29 @@ func New(c Config) (*Client, error) {
 		crand.Read(seed[:]) // never fails
 		c.Rand = rand.NewChaCha8(seed)
 	}
+	before := c.wanted(c.Previous)
 	return &Client{
 		cfg: c, rand: rand.New(c.Rand), why: "not started", ignored: make(map[string]uint64),
-		solMaxRT: defaultMaxRT, infMaxRT: defaultMaxRT,
+		solMaxRT: defaultMaxRT, infMaxRT: defaultMaxRT, lease: before, previous: before != nil,
 	}, nil
+}
+
+// wanted returns what of a lease from before the client wants still, nil if that is nothing.
+func (c Config) wanted(l *Lease) *Lease {
+	if l == nil {
+		return nil
+	}
+	w := *l
+	if !c.Addresses {
+		w.Addrs = nil
+	}
+	if !c.Prefixes {
+		w.Prefixes = nil
+	}
+	if len(w.Addrs)+len(w.Prefixes) == 0 {
+		return nil
+	}
+	return &w
 }
 
 func (c *Client) stateful() bool { return c.cfg.Addresses || c.cfg.Prefixes }
@@ -134,13 +158,20 @@ func (c *Client) stateful() bool { return c.cfg.Addresses || c.cfg.Prefixes }
 func (c *Client) State() (s State, why string) { return c.state, c.why }
 
 // Lease returns the addresses and prefixes that the client has, nil if there are none. The
-// caller looks after the moments at which addresses are no longer preferred.
-func (c *Client) Lease() *Lease { return c.lease }
+// caller looks after the moments at which addresses are no longer preferred. One from before
+// ([Config.Previous]) is not in use until a server has confirmed or extended it, or none
+// has said anything.
+func (c *Client) Lease() *Lease {
+	if c.previous {
+		return nil
+	}
+	return c.lease
+}
 
 // Info returns the configuration that the client has, nil if there is none.
 func (c *Client) Info() *Info {
-	if c.lease != nil {
-		return c.lease.Info
+	if l := c.Lease(); l != nil {
+		return l.Info
 	}
 	return c.info
 }
@@ -355,7 +386,10 @@ func (c *Client) giveUp(now time.Duration) {
 	}
 }
 
-func (c *Client) bound(why string) { c.enter(Bound, c.lease.T1, why) }
+func (c *Client) bound(why string) {
+	c.previous = false
+	c.enter(Bound, c.lease.T1, why)
+}
 
 // gaveBack goes on after a Decline or a Release.
 func (c *Client) gaveBack(now time.Duration) {

@@ -25,6 +25,8 @@ type Lease struct {
 
 	Info     *Info // what came along
 	Problems []string
+
+	options []byte // what Info was read from, for the record
 }
 
 // preferredOrValid is what renewal is reckoned from; of what is not to be preferred at all,
@@ -155,10 +157,15 @@ func readItem(o Option) (i lifetimes, why string) {
 		return i, "refused"
 	case i.preferred > i.valid:
 		return i, "preferred longer than valid"
-	case a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || a.Is4In6() || a.IsLinkLocalUnicast():
+	case !leasable(a):
 		return i, "not one that can be leased"
 	}
 	return i, ""
+}
+
+func leasable(a netip.Addr) bool {
+	return a.Is6() && !a.IsUnspecified() && !a.IsMulticast() && !a.IsLoopback() && !a.Is4In6() && !a.IsLinkLocalUnicast() &&
+		a.Zone() == ""
 }
 
 // merge returns the items of a lease after what a server has said about them: what it does

@@ -1,6 +1,9 @@
 package dhcp6
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // What is taken of a message; the rest is left out and said in the Problems.
 const (
@@ -23,8 +26,17 @@ const (
 	// maxOptions of one message or option, as the cost of reading one.
 	maxOptions = 512
 
-	// maxDUID is the longest identifier, in octets (RFC 8415 section 11.1).
+	// minDUID and maxDUID are the lengths of the shortest and longest identifier, in octets
+	// (RFC 8415 section 11.1): two of type, and 1 to 128.
+	minDUID = 3
 	maxDUID = 130
+
+	// maxRecord is the length of a lease record: the longest message in base64, and the
+	// items.
+	maxRecord = maxMessage*4/3 + (MaxAddrs+MaxPrefixes)*256 + 1024
+
+	// longestLifetime is what a message can say (RFC 8415 section 7.7).
+	longestLifetime = math.MaxUint32 * time.Second
 )
 
 // params are how a message is sent again (RFC 8415 section 15).

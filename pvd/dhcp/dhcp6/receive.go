@@ -73,7 +73,7 @@ func (c *Client) receive(now time.Duration, payload []byte) string {
 		return badXID
 	}
 	server, ok := get(m.Options, optServerID)
-	if !ok || len(server) < 3 || len(server) > maxDUID {
+	if !ok || len(server) < minDUID || len(server) > maxDUID {
 		return badServer
 	}
 	// RFC 8415 section 16: whom the answer is for, if the question said it.
@@ -193,7 +193,7 @@ func (c *Client) granted(now time.Duration, options []Option, server []byte) str
 	case c.state == Soliciting && o.kinds == 0:
 		return badReply // there may be other servers
 	}
-	l := &Lease{Server: server, Info: newInfo(options, now)}
+	l := &Lease{Server: server, Info: newInfo(options, now), options: recorded(options)}
 	if c.lease != nil {
 		l.Addrs, l.Prefixes = c.lease.Addrs, c.lease.Prefixes
 	}
