@@ -1,7 +1,9 @@
 package dns
 
 import (
+	"bytes"
 	"encoding/binary"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -33,35 +35,116 @@ func FuzzAnswer(f *testing.F) {
 		f.Add(b, true)
 		f.Add(b[:len(b)-5], false)
 	}
+	denied := q.reply(f).SetRcode(&q.Msg, wire.RcodeNameError)
+	soa, _ := wire.NewRR("corp. 60 IN SOA ns.corp. me.corp. 1 2 3 4 5")
+	denied.Ns = append(denied.Ns, soa)
+	b, _ := denied.Pack()
+	f.Add(b, true)
 	f.Add([]byte{0x12, 0x34, 0x80, 1, 0, 0, 0, 0, 0, 0, 0, 0}, true)
 	f.Add([]byte{0x12, 0x34, 0x80, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0xc0, 12, 0, 1, 0, 1}, true)
+	r := New(Config{})
 	f.Fuzz(func(t *testing.T, msg []byte, ip4 bool) {
-		q := question{"wiki.corp.", wire.TypeAAAA}
+		q := internet("wiki.corp", wire.TypeAAAA)
 		if ip4 {
 			q.qtype = wire.TypeA
 		}
-		if len(msg) > 2 && binary.BigEndian.Uint16(msg) != id && q.answers(msg, id) {
+		s, err := r.pack(&request{q: q}, packing{edns: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		binary.BigEndian.PutUint16(s.msg, id)
+		if len(msg) > 2 && binary.BigEndian.Uint16(msg) != id && s.judge(msg) != other {
 			t.Fatal("the ID is another")
 		}
-		if !q.answers(msg, id) {
+		if s.judge(msg) == other {
 			return
 		}
 		_ = truncated(msg)
-		addrs, err := q.read(msg)
-		if (err == nil) != (len(addrs) > 0) {
-			t.Fatalf("%v, %v", addrs, err)
-		}
-		for _, a := range addrs {
-			if a.Is4() != ip4 || a.Is4In6() || !a.IsValid() {
-				t.Errorf("address %v", a)
-			}
-		}
-		var m wire.Msg
-		if len(addrs) == 0 || m.Unpack(msg) != nil {
+		a, err := q.read(msg)
+		if err != nil {
 			return
 		}
-		if len(m.Question) != 1 || !strings.EqualFold(m.Question[0].Name, q.name) || m.Question[0].Qtype != q.qtype || !m.Response {
+		checkAnswer(t, q, a, ip4)
+		var m wire.Msg
+		if len(a.addrs) == 0 || m.Unpack(msg) != nil {
+			return
+		}
+		if len(m.Question) != 1 || !strings.EqualFold(m.Question[0].Name, q.name+".") || m.Question[0].Qtype != q.qtype || !m.Response {
 			t.Errorf("taken for an answer: %v", &m)
+		}
+	})
+}
+
+func checkAnswer(t *testing.T, q question, a *answer, ip4 bool) {
+	if (a.err == nil) != (len(a.addrs) > 0) {
+		t.Fatalf("%v, %v", a.addrs, a.err)
+	}
+	for _, addr := range a.addrs {
+		if addr.Is4() != ip4 || addr.Is4In6() || !addr.IsValid() {
+			t.Errorf("address %v", addr)
+		}
+	}
+	if a.ttl < 0 || a.ttl > maxTTL || a.err != nil && a.ttl > maxNegativeTTL {
+		t.Errorf("%v: kept for %v", a.err, a.ttl)
+	}
+	m, err := a.copyOf(a.ttl)
+	if err != nil {
+		t.Fatalf("it was read before: %v", err)
+	}
+	respell(m, q.name+".", strings.ToUpper(q.name)+".")
+	if _, err := m.Pack(); err != nil && !bytes.Contains([]byte(err.Error()), []byte("dns: ")) {
+		t.Error(err)
+	}
+}
+
+// FuzzName takes any text for a name: what is accepted goes onto the wire and comes back.
+func FuzzName(f *testing.F) {
+	for _, s := range []string{"", ".", "a", "a.b.", `a\.b.c`, `\000.x`, `a\`, "bücher.example", strings.Repeat("x.", 127), "A\x00"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		if checkName(name) == nil {
+			if got, err := canonical(name); err != nil || got != plainForm(name) {
+				t.Errorf("%q: %q, %v", name, got, err)
+			}
+		}
+		k, err := canonical(name)
+		if err != nil {
+			return
+		}
+		if again, err := canonical(k + "."); err != nil || again != k {
+			t.Errorf("%q: %q becomes %q, %v", name, k, again, err)
+		}
+		r := New(Config{})
+		s, err := r.pack(&request{q: internet(k, wire.TypeA)}, packing{edns: true, pad: true, mix: true})
+		if err != nil {
+			t.Fatalf("%q: %v", k, err)
+		}
+		if len(s.msg)%padBlock != 0 {
+			t.Errorf("%q: %d octets", k, len(s.msg))
+		}
+		back := bytes.Clone(s.msg)
+		back[2] |= 0x80
+		if s.judge(back) != answers {
+			t.Errorf("%q: an answer is not known as one", k)
+		}
+	})
+}
+
+// FuzzServers makes servers of whatever a network names.
+func FuzzServers(f *testing.F) {
+	f.Add("dns.example.", "dot", "/dns-query{?dns}", uint16(0))
+	f.Add("dns.example", "h2", "/dns-query{?dns}", uint16(8443))
+	f.Add("", "h2", "//evil{?dns}", uint16(1))
+	f.Fuzz(func(t *testing.T, name, alpn, path string, port uint16) {
+		for _, s := range serversOf(nil, encrypted(name, alpn, path, port)) {
+			u := newUpstream(New(Config{}), s)
+			if s.Transport == Plain || s.Name == "" || s.Addr.Port() == 0 || s.Addr.Addr() != netip.MustParseAddr("192.0.2.53") {
+				t.Errorf("%v", s)
+			}
+			if s.Transport == HTTPS && !strings.HasPrefix(u.url(), "https://"+s.Name) {
+				t.Errorf("%q", u.url())
+			}
 		}
 	})
 }

@@ -1,12 +1,13 @@
 package dns
 
 import (
-	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
+	"time"
 
 	wire "github.com/miekg/dns"
 )
@@ -22,7 +23,7 @@ var (
 // Outcomes that are final.
 var (
 	errNoName = errors.New("no such host")
-	errNoData = errors.New("no such host: no address of the family")
+	errNoData = errors.New("no such host: no record of the type")
 )
 
 // errNoEDNS reports that a server wants the query without EDNS.
@@ -31,50 +32,163 @@ var errNoEDNS = errors.New("server does not know EDNS")
 // headerLen is the length of a message's header (RFC 1035 section 4.1.1).
 const headerLen = 12
 
-// A question is what a message asks: the addresses of one family of an absolute name.
+// A question is a [Question] in a form that makes equal ones compare equal.
 type question struct {
-	name  string // in any case, with trailing dot
-	qtype uint16 // wire.TypeA or wire.TypeAAAA
+	name            string // in lower case, in miekg's presentation format, without its last dot
+	qtype, class    uint16
+	dnssec, unchked bool
 }
 
-// query returns a message with a random ID that asks q.
-func (q question) query(edns bool) (msg []byte, id uint16, err error) {
-	var r [2]byte
-	_, _ = rand.Read(r[:]) // never fails
+// internet is a question for records of class IN.
+func internet(name string, qtype uint16) question {
+	return question{name: name, qtype: qtype, class: wire.ClassINET}
+}
+
+func (q question) public() Question {
+	return Question{Name: q.name + ".", Type: q.qtype, Class: q.class, DNSSEC: q.dnssec, Unchecked: q.unchked}
+}
+
+// A request is a message to be sent to one server after the other, until one helps.
+type request struct {
+	q   question
+	msg *wire.Msg // to be sent as it is; nil: one that asks q
+
+	// read makes an answer of a message that has been accepted.
+	read func(msg []byte) (*answer, error)
+}
+
+// How a request is put into a message.
+type packing struct {
+	edns bool
+	pad  bool // to a length that says little (RFC 8467 section 4.1)
+	mix  bool // the case of letters is random
+}
+
+// A sent message is what answers are held against.
+type sent struct {
+	msg   []byte
+	asked int // where the question section ends
+	exact bool
+}
+
+// pack returns the message with an ID that is random.
+func (r *Resolver) pack(req *request, p packing) (s sent, err error) {
+	var random [2 + 32]byte // the ID, and a bit for each octet of a name
+	if err := r.random(random[:]); err != nil {
+		return s, err
+	}
 	m := wire.Msg{
-		MsgHdr:   wire.MsgHdr{Id: binary.BigEndian.Uint16(r[:]), RecursionDesired: true},
-		Question: []wire.Question{{Name: q.name, Qtype: q.qtype, Qclass: wire.ClassINET}},
+		MsgHdr: wire.MsgHdr{RecursionDesired: true, CheckingDisabled: req.q.unchked},
 	}
-	if edns {
-		m.SetEdns0(udpSize, false)
+	if req.msg != nil {
+		m = *req.msg
+		m.Extra = slices.Clone(m.Extra)
+		if !p.edns {
+			m.Extra = slices.DeleteFunc(m.Extra, func(rr wire.RR) bool { return rr.Header().Rrtype == wire.TypeOPT })
+		}
+	} else {
+		m.Question = []wire.Question{{Name: req.q.name + ".", Qtype: req.q.qtype, Qclass: req.q.class}}
+		if p.edns {
+			m.SetEdns0(udpSize, req.q.dnssec)
+			pad(&m, p.pad)
+		}
 	}
-	msg, err = m.Pack()
-	return msg, m.Id, err
+	m.Id = binary.BigEndian.Uint16(random[:])
+	if s.msg, err = m.Pack(); err != nil {
+		return s, err
+	}
+	if len(m.Question) != 1 {
+		return s, errors.New("not one question")
+	}
+	_, end, err := wire.UnpackDomainName(s.msg, headerLen)
+	if err != nil {
+		return s, err
+	}
+	s.asked = end + 4
+	if p.mix {
+		s.exact = true
+		mixCase(s.msg[headerLen:end], random[2:])
+	}
+	return s, nil
 }
 
-// answers reports whether msg is an answer to q, asked with the given ID. Nothing else
-// in it counts until it is (RFC 5452 section 9.1). A server that cannot read a query may
-// leave the question out of its answer.
-func (q question) answers(msg []byte, id uint16) bool {
-	if len(msg) < headerLen || binary.BigEndian.Uint16(msg) != id {
-		return false
+// pad adds what makes the message's length a multiple of padBlock.
+func pad(m *wire.Msg, want bool) {
+	if !want {
+		return
 	}
+	o := new(wire.EDNS0_PADDING)
+	opt := m.IsEdns0()
+	opt.Option = append(opt.Option, o)
+	o.Padding = make([]byte, (padBlock-m.Len()%padBlock)%padBlock)
+}
+
+// mixCase gives the letters of a name on the wire the case that the bits say. The length of
+// a label is none: it is below all letters.
+func mixCase(name, bits []byte) {
+	for i, c := range name {
+		if l := c | 0x20; 'a' <= l && l <= 'z' && bits[i/8]>>(i%8)&1 != 0 {
+			name[i] ^= 0x20
+		}
+	}
+}
+
+// A verdict says what a message is to who waits for an answer.
+type verdict uint8
+
+const (
+	other   verdict = iota // none of our business
+	answers                // an answer
+	recased                // one, but for the case of letters
+)
+
+// judge says whether msg is an answer. Nothing else in it counts until it is (RFC 5452
+// section 9.1): the ID, that it is an answer of the same kind, and the whole question, which
+// is compared as octets: no name before it could be pointed to. A server that cannot read a
+// query may leave the question out of its answer.
+func (s *sent) judge(msg []byte) verdict {
 	const response, opcode = 0x80, 0x78
-	if msg[2]&response == 0 || msg[2]&opcode != 0 {
-		return false
+	if len(msg) < headerLen || msg[0] != s.msg[0] || msg[1] != s.msg[1] ||
+		msg[2]&response == 0 || (msg[2]^s.msg[2])&opcode != 0 {
+		return other
 	}
 	switch binary.BigEndian.Uint16(msg[4:]) {
 	case 0:
-		return complains(msg) && len(msg) == headerLen
+		if len(msg) == headerLen && complains(msg) {
+			return answers
+		}
+		return other
 	case 1:
 	default:
-		return false
+		return other
 	}
-	name, off, err := wire.UnpackDomainName(msg, headerLen)
-	if err != nil || len(msg) < off+4 || !strings.EqualFold(name, q.name) {
-		return false
+	if len(msg) < s.asked {
+		return other
 	}
-	return binary.BigEndian.Uint16(msg[off:]) == q.qtype && binary.BigEndian.Uint16(msg[off+2:]) == wire.ClassINET
+	want, got := s.msg[headerLen:s.asked], msg[headerLen:s.asked]
+	if string(want) == string(got) {
+		return answers
+	}
+	name := len(want) - 4
+	if string(want[name:]) != string(got[name:]) {
+		return other
+	}
+	for i, w := range want[:name] {
+		if lower(w) != lower(got[i]) {
+			return other
+		}
+	}
+	if s.exact {
+		return recased
+	}
+	return answers
+}
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c | 0x20
+	}
+	return c
 }
 
 // complains reports whether msg says that its query could not be read or done.
@@ -86,32 +200,57 @@ func complains(msg []byte) bool {
 // truncated reports whether msg, whose end may be missing, is truncated by its own word.
 func truncated(msg []byte) bool { return msg[2]&0x02 != 0 }
 
-// read returns the addresses that msg, an answer to q, gives, at least one.
-func (q question) read(msg []byte) ([]netip.Addr, error) {
+// An answer is what a server has said to a question. It is never changed.
+type answer struct {
+	msg    []byte // as it was received
+	rcode  int
+	addrs  []netip.Addr // of a question for addresses
+	name   string       // where the chain of aliases ends, as in a question
+	err    error        // errNoName or errNoData, where there is nothing
+	ttl    time.Duration
+	server Server
+	rtt    time.Duration
+	at     time.Time
+}
+
+// read makes an answer of a message.
+func (q question) read(msg []byte) (*answer, error) {
 	var m wire.Msg
 	if err := m.Unpack(msg); err != nil {
 		return nil, fmt.Errorf("%w: %w", errParse, err)
 	}
-	switch rcode := m.Rcode; rcode {
+	a := &answer{msg: slices.Clone(msg), rcode: m.Rcode}
+	switch m.Rcode {
 	case wire.RcodeSuccess:
 	case wire.RcodeNameError:
-		return nil, errNoName
+		a.err = errNoName
 	case wire.RcodeFormatError, wire.RcodeNotImplemented, wire.RcodeBadVers:
 		return nil, errNoEDNS
 	default:
-		return nil, fmt.Errorf("%w: %s", errRcode, rcodeName(rcode))
+		return nil, fmt.Errorf("%w: %s", errRcode, rcodeName(m.Rcode))
 	}
-	if len(m.Answer) == 0 && !m.Authoritative && !m.RecursionAvailable {
+	if a.err == nil && len(m.Answer) == 0 && !m.Authoritative && !m.RecursionAvailable {
 		return nil, errLame
 	}
-	addrs, err := q.follow(m.Answer)
-	if err != nil {
+	name, match, err := q.follow(m.Answer)
+	if err != nil && a.err == nil {
 		return nil, err
 	}
-	if len(addrs) == 0 {
-		return nil, errNoData
+	a.name = strings.TrimSuffix(name, ".")
+	if a.err == nil {
+		a.addrs = addresses(match)
+		if len(match) == 0 || q.forAddresses() && len(a.addrs) == 0 {
+			a.err = errNoData
+		}
 	}
-	return addrs, nil
+	if err == nil && !m.Truncated {
+		a.ttl = lifetime(&m, name, a.err != nil)
+	}
+	return a, nil
+}
+
+func (q question) forAddresses() bool {
+	return q.class == wire.ClassINET && (q.qtype == wire.TypeA || q.qtype == wire.TypeAAAA)
 }
 
 func rcodeName(rcode int) string {
@@ -121,39 +260,40 @@ func rcodeName(rcode int) string {
 	return fmt.Sprintf("response code %d", rcode)
 }
 
-// follow returns the addresses that the chain of aliases from q's name leads to. Records
-// that the chain does not touch say nothing about the name.
-func (q question) follow(records []wire.RR) ([]netip.Addr, error) {
-	alias := make(map[string]string)
-	found := make(map[string][]netip.Addr)
-	for _, rr := range records {
-		h := rr.Header()
-		if h.Class != wire.ClassINET {
-			continue
-		}
-		owner := strings.ToLower(h.Name)
-		if c, ok := rr.(*wire.CNAME); ok {
-			if _, have := alias[owner]; !have {
-				alias[owner] = strings.ToLower(c.Target)
-			}
-			continue
-		}
-		if a := address(rr); a.IsValid() && h.Rrtype == q.qtype && len(found[owner]) < maxAddresses {
-			found[owner] = append(found[owner], a)
-		}
-	}
-	name := strings.ToLower(q.name)
+// follow returns the name at the end of the chain of aliases from q's, with last dot, and
+// what records of q's type it has. Records that the chain does not touch say nothing about
+// the name.
+func (q question) follow(records []wire.RR) (name string, match []wire.RR, err error) {
+	name = q.name + "."
 	for range maxChain + 1 {
-		if addrs := found[name]; len(addrs) > 0 {
-			return addrs, nil
+		alias := ""
+		for _, rr := range records {
+			h := rr.Header()
+			if h.Class != q.class && q.class != wire.ClassANY || !strings.EqualFold(h.Name, name) {
+				continue
+			}
+			if h.Rrtype == q.qtype || q.qtype == wire.TypeANY {
+				match = append(match, rr)
+			} else if c, ok := rr.(*wire.CNAME); ok && alias == "" {
+				alias = c.Target
+			}
 		}
-		target, ok := alias[name]
-		if !ok {
-			return nil, nil
+		if len(match) > 0 || alias == "" {
+			return name, match, nil
 		}
-		name = target
+		name = strings.ToLower(alias)
 	}
-	return nil, errLoop
+	return name, nil, errLoop
+}
+
+// addresses returns those that the records hold, maxAddresses at most.
+func addresses(records []wire.RR) (addrs []netip.Addr) {
+	for _, rr := range records {
+		if a := address(rr); a.IsValid() && len(addrs) < maxAddresses {
+			addrs = append(addrs, a)
+		}
+	}
+	return addrs
 }
 
 // address returns the address that rr holds, if it is of a kind that does. An IPv4
@@ -168,4 +308,55 @@ func address(rr wire.RR) (a netip.Addr) {
 		}
 	}
 	return a
+}
+
+// lifetime returns for how long m, whose aliases end at name, may be kept. That there is
+// nothing is known for as long as the zone's SOA record says (RFC 2308 section 5), and
+// without one not at all.
+func lifetime(m *wire.Msg, name string, negative bool) time.Duration {
+	ttl := maxTTL
+	for _, rr := range m.Answer {
+		ttl = min(ttl, seconds(rr.Header().Ttl))
+	}
+	if !negative {
+		if len(m.Answer) == 0 {
+			return 0
+		}
+		return ttl
+	}
+	for _, rr := range m.Ns {
+		if soa, ok := rr.(*wire.SOA); ok && wire.IsSubDomain(soa.Hdr.Name, name) {
+			return min(ttl, maxNegativeTTL, seconds(soa.Hdr.Ttl), seconds(soa.Minttl))
+		}
+	}
+	return 0
+}
+
+// seconds is a TTL, of which one with the first bit set counts as 0 (RFC 2181 section 8).
+func seconds(ttl uint32) time.Duration {
+	if ttl > 1<<31-1 {
+		return 0
+	}
+	return time.Duration(ttl) * time.Second
+}
+
+// copyOf returns a message of the caller's own, with ID 0 and TTLs counted down.
+func (a *answer) copyOf(age time.Duration) (*wire.Msg, error) {
+	m := new(wire.Msg)
+	if err := m.Unpack(a.msg); err != nil {
+		return nil, fmt.Errorf("%w: %w", errParse, err)
+	}
+	m.Id = 0
+	past := uint32(max(age, 0) / time.Second)
+	for _, section := range [][]wire.RR{m.Answer, m.Ns, m.Extra} {
+		for _, rr := range section {
+			h := rr.Header()
+			if h.Rrtype == wire.TypeOPT {
+				continue // not a time (RFC 6891 section 6.1.3)
+			}
+			h.Ttl = uint32(min(seconds(h.Ttl), maxTTL) / time.Second)
+			h.Ttl -= min(h.Ttl, past)
+		}
+	}
+	return m, nil
 }

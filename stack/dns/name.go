@@ -2,10 +2,12 @@ package dns
 
 import (
 	"errors"
+	"fmt"
+	"iter"
 	"net/netip"
 	"strings"
 
-	"github.com/pvdstack/pvdstack/pvd"
+	wire "github.com/miekg/dns"
 )
 
 // errBadName reports a name that cannot be asked for. To the caller it is a name that
@@ -14,50 +16,76 @@ var errBadName = errors.New("no such host: not a valid name")
 
 // checkName accepts what host names are made of, letters, digits, hyphens, and
 // underscores for the names of services, within the lengths of RFC 1035 section 2.3.4.
-// A trailing dot is allowed. Names in other scripts have to come in their ASCII form
-// (RFC 5890 section 2.3.2.1).
+// A trailing dot is allowed.
 func checkName(name string) error {
 	name = strings.TrimSuffix(name, ".")
 	// One octet more for the first label's length and one for the root: 255 on the wire.
 	if name == "" || len(name) > 253 {
 		return errBadName
 	}
-	for label := range strings.SplitSeq(name, ".") {
-		if label == "" || len(label) > 63 {
-			return errBadName
-		}
-		for i := range len(label) {
-			c := label[i] | 0x20 // lower case
-			if !('a' <= c && c <= 'z' || '0' <= label[i] && label[i] <= '9' || label[i] == '-' || label[i] == '_') {
+	label := 0
+	for i := range len(name) {
+		c := name[i]
+		if c == '.' {
+			if label == 0 {
 				return errBadName
 			}
+			label = 0
+			continue
 		}
+		l := c | 0x20 // lower case
+		if !('a' <= l && l <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_') {
+			return errBadName
+		}
+		if label++; label > 63 {
+			return errBadName
+		}
+	}
+	if label == 0 {
+		return errBadName
 	}
 	return nil
 }
 
-// candidates returns the absolute names, all valid, that name may stand for, in the
-// order in which they are to be tried. A name without dots may be one in any domain of
-// the search list.
-func candidates(name string, search []string) []string {
-	if strings.Contains(name, ".") {
-		return []string{absolute(name)}
-	}
-	var names []string
-	for _, domain := range search[:min(len(search), maxSearch)] {
-		if full := name + "." + domain; checkName(full) == nil {
-			names = append(names, absolute(full))
+// candidates yields the names, all valid, that name may stand for, as questions have them,
+// in the order in which they are to be tried. One with fewer dots than ndots may be one in
+// any domain of the search list.
+func candidates(name string, search []string, ndots int) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		if !strings.HasSuffix(name, ".") && strings.Count(name, ".") < ndots {
+			for _, domain := range search[:min(len(search), maxSearch)] {
+				if full := name + "." + domain; checkName(full) == nil && !yield(plainForm(full)) {
+					return
+				}
+			}
 		}
+		yield(plainForm(name))
 	}
-	return append(names, absolute(name))
 }
 
-func absolute(name string) string { return strings.TrimSuffix(name, ".") + "." }
+// plainForm returns a name that needs no escapes as questions have it.
+func plainForm(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }
+
+// canonical returns any name as questions have it.
+func canonical(name string) (string, error) {
+	var buf [255]byte // octets that a name has on the wire, at most
+	if name == "" {
+		return "", errBadName
+	}
+	if _, err := wire.PackDomainName(wire.Fqdn(name), buf[:], 0, nil, false); err != nil {
+		return "", fmt.Errorf("%w: %w", errBadName, err)
+	}
+	name, _, err := wire.UnpackDomainName(buf[:], 0)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", errBadName, err)
+	}
+	return plainForm(name), nil
+}
 
 // lastLabel returns the last label of name, in lower case.
 func lastLabel(name string) string {
-	name = strings.ToLower(strings.TrimSuffix(name, "."))
-	return name[strings.LastIndexByte(name, '.')+1:]
+	name = strings.TrimSuffix(name, ".")
+	return strings.ToLower(name[strings.LastIndexByte(name, '.')+1:])
 }
 
 // special answers for the names that never go to a server: localhost is loopback, the
@@ -72,6 +100,3 @@ func special(name string) (addrs []netip.Addr, ok bool) {
 	}
 	return nil, false
 }
-
-// servers returns those of d's servers that are asked.
-func servers(d pvd.DNS) []netip.AddrPort { return d.Servers[:min(len(d.Servers), maxServers)] }

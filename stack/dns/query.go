@@ -1,9 +1,13 @@
 package dns
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net"
+	"strings"
+	"sync"
 	"time"
 
 	wire "github.com/miekg/dns"
@@ -41,15 +45,120 @@ type Info struct {
 // for but those that are not of records, such as AXFR.
 //
 // The error is a *net.DNSError as from [Resolver.LookupNetIP].
-func (r *Resolver) Query(_ context.Context, q Question) (*wire.Msg, Info, error) {
-	return nil, Info{}, &net.DNSError{Err: errors.ErrUnsupported.Error(), Name: q.Name, UnwrapErr: errors.ErrUnsupported}
+func (r *Resolver) Query(ctx context.Context, q Question) (*wire.Msg, Info, error) {
+	k, err := q.internal()
+	if err != nil {
+		return nil, Info{}, dnsError(q.Name, Server{}, err)
+	}
+	v, err := r.usable(ctx)
+	if err != nil {
+		return nil, Info{}, dnsError(q.Name, Server{}, err)
+	}
+	t := v.begin(k)
+	v.wait(ctx, []*task{t})
+	if t.a == nil {
+		return nil, t.info, dnsError(q.Name, t.info.Server, t.err)
+	}
+	m, err := t.a.copyOf(t.a.ttl - t.info.TTL)
+	if err != nil {
+		return nil, t.info, dnsError(q.Name, t.info.Server, err)
+	}
+	respell(m, k.name+".", wire.Fqdn(q.Name))
+	return m, t.info, nil
+}
+
+// usable returns the view to ask by, unless there is nobody to ask or nobody to answer.
+func (r *Resolver) usable(ctx context.Context) (*view, error) {
+	if ctx.Err() != nil {
+		return nil, ended(ctx)
+	}
+	v, err := r.view(r.conf.DNS())
+	if err == nil && len(v.servers) == 0 {
+		err = errNoServer
+	}
+	return v, err
+}
+
+// internal returns q in the form in which equal questions are equal.
+func (q Question) internal() (question, error) {
+	name, err := canonical(q.Name)
+	switch q.Type {
+	case wire.TypeNone, wire.TypeOPT, wire.TypeTKEY, wire.TypeTSIG, wire.TypeIXFR, wire.TypeAXFR, wire.TypeMAILA, wire.TypeMAILB:
+		return question{}, errNotRecords
+	}
+	return question{name, q.Type, cmp.Or(q.Class, wire.ClassINET), q.DNSSEC, q.Unchecked}, err
+}
+
+// errNotRecords reports a type that a resolver has no answers for.
+var errNotRecords = fmt.Errorf("%w: not a type of record", errors.ErrUnsupported)
+
+// respell gives the name that was asked for the spelling that it was asked in.
+func respell(m *wire.Msg, name, spelling string) {
+	if name == spelling {
+		return
+	}
+	for i := range m.Question {
+		if strings.EqualFold(m.Question[i].Name, name) {
+			m.Question[i].Name = spelling
+		}
+	}
+	for _, section := range [][]wire.RR{m.Answer, m.Ns} {
+		for _, rr := range section {
+			if h := rr.Header(); strings.EqualFold(h.Name, name) {
+				h.Name = spelling
+			}
+		}
+	}
 }
 
 // Exchange sends a message of any kind, an update for instance (RFC 2136), to the PvD's
 // servers by the strategy, and returns what the first one answers that does, whatever
-// the response code. Nothing is cached. The ID of m does not matter; that of the answer is
-// m's.
-func (r *Resolver) Exchange(_ context.Context, m *wire.Msg) (*wire.Msg, Info, error) {
-	_ = m
-	return nil, Info{}, &net.DNSError{Err: errors.ErrUnsupported.Error(), UnwrapErr: errors.ErrUnsupported}
+// the response code. It needs one question, or what stands in its place. Nothing is cached.
+// The ID of m does not matter; that of the answer is m's.
+func (r *Resolver) Exchange(ctx context.Context, m *wire.Msg) (*wire.Msg, Info, error) {
+	if len(m.Question) != 1 {
+		return nil, Info{}, dnsError("", Server{}, fmt.Errorf("%w: %d questions", errors.ErrUnsupported, len(m.Question)))
+	}
+	name := m.Question[0].Name
+	v, err := r.usable(ctx)
+	if err != nil {
+		return nil, Info{}, dnsError(name, Server{}, err)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(r.ctx, func() { cancel(net.ErrClosed) })()
+	k, _ := canonical(name)
+	req := &request{q: question{name: k, qtype: m.Question[0].Qtype, class: m.Question[0].Qclass}, msg: m, read: readAny}
+	var mu sync.Mutex
+	var events []Event
+	a, server, err := v.ask(ctx, req, func(e Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		events = append(events, e)
+	})
+	if f, _ := ctx.Value(traceKey{}).(func(Event)); f != nil {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, e := range events {
+			f(e)
+		}
+	}
+	if err != nil {
+		return nil, Info{Server: server}, dnsError(name, server, err)
+	}
+	reply := new(wire.Msg)
+	if err := reply.Unpack(a.msg); err != nil {
+		return nil, Info{Server: server}, dnsError(name, server, fmt.Errorf("%w: %w", errParse, err))
+	}
+	reply.Id = m.Id
+	return reply, Info{Server: server, RTT: a.rtt}, nil
+}
+
+// readAny makes an answer of any message that can be read.
+func readAny(msg []byte) (*answer, error) {
+	var m wire.Msg
+	if err := m.Unpack(msg); err != nil {
+		return nil, fmt.Errorf("%w: %w", errParse, err)
+	}
+	return &answer{msg: msg, rcode: m.Rcode}, nil
 }

@@ -1,0 +1,107 @@
+package dns
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+
+	wire "github.com/miekg/dns"
+)
+
+// LookupNetIP returns the addresses of host, at least one: of either family, IPv6 first,
+// for network "ip", and of one for "ip4" and "ip6". Within a family they come in the
+// order of the answer. An address is returned as it is, with its zone. A name with fewer
+// dots than Ndots, most often none, is tried in the domains of the search list, then as it
+// is. Other names, and those with a dot at the end, are absolute. As in package net, a name
+// in other letters than those of RFC 1123 has to come in its ASCII form (RFC 5890 section
+// 2.3.2.1): it is not converted, and does not exist.
+//
+// Any error but that of a wrong network is a *net.DNSError: IsNotFound where the name, or
+// an address for it, does not exist or could not; IsTimeout where no server answered,
+// with the last one in Server; IsTemporary where servers failed. It wraps ctx's error
+// where that ended the lookup, and the connection's where no server could be reached:
+// [pvd.ErrNoPvD] for instance. In a PvD without server it is none of these.
+func (r *Resolver) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
+	types, err := typesOf(network)
+	if err != nil {
+		return nil, err
+	}
+	if addr, ok := literal(host); ok {
+		return ofFamily(ctx, network, host, []netip.Addr{addr.Unmap()})
+	}
+	if err := checkName(host); err != nil {
+		return nil, dnsError(host, Server{}, err)
+	}
+	if addrs, ok := special(host); ok {
+		return ofFamily(ctx, network, host, addrs)
+	}
+	tasks, err := r.search(ctx, host, types...)
+	if err != nil {
+		return nil, err
+	}
+	var addrs []netip.Addr
+	for _, t := range tasks {
+		if t.err == nil {
+			addrs = append(addrs, t.a.addrs...)
+		}
+	}
+	return addrs, nil
+}
+
+// The types of record that hold addresses, in the order of the addresses.
+var (
+	types46 = []uint16{wire.TypeAAAA, wire.TypeA}
+	types4  = []uint16{wire.TypeA}
+	types6  = []uint16{wire.TypeAAAA}
+)
+
+// typesOf returns the types of record that hold network's addresses.
+func typesOf(network string) ([]uint16, error) {
+	switch network {
+	case "ip":
+		return types46, nil
+	case "ip4":
+		return types4, nil
+	case "ip6":
+		return types6, nil
+	}
+	return nil, net.UnknownNetworkError(network)
+}
+
+// literal returns the address that host is. Most names show at first sight that they are
+// none, which saves making an error of it.
+func literal(host string) (netip.Addr, bool) {
+	if host == "" || !strings.Contains(host, ":") && (host[0] < '0' || host[0] > '9') {
+		return netip.Addr{}, false
+	}
+	a, err := netip.ParseAddr(host)
+	return a, err == nil
+}
+
+// ofFamily returns those of addrs that belong to network, an error if none does.
+func ofFamily(ctx context.Context, network, host string, addrs []netip.Addr) ([]netip.Addr, error) {
+	addrs = slices.DeleteFunc(addrs, func(a netip.Addr) bool {
+		return network == "ip4" && !a.Is4() || network == "ip6" && !a.Is6()
+	})
+	var err error
+	if len(addrs) == 0 {
+		err = errNoName
+		if _, ok := literal(host); ok {
+			err = errNoData
+		}
+	}
+	local(ctx, host, err)
+	if err != nil {
+		return nil, dnsError(host, Server{}, err)
+	}
+	return addrs, nil
+}
+
+// local tells who traces that nobody was asked.
+func local(ctx context.Context, host string, err error) {
+	if f, _ := ctx.Value(traceKey{}).(func(Event)); f != nil {
+		f(Event{Question: Question{Name: host}, Cache: Local, Rcode: -1, Err: err})
+	}
+}

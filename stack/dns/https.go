@@ -1,0 +1,123 @@
+package dns
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const mediaType = "application/dns-message" // RFC 8484 section 6
+
+// errHTTP reports an answer that holds none to the query.
+var errHTTP = fmt.Errorf("%w: HTTP", errRcode)
+
+// transport returns what queries over HTTPS go by. All its connections are to the server's
+// address, whatever its name would stand for; there is no proxy, and no redirection is
+// followed (RFC 8484 section 10 leaves that open).
+func (u *upstream) transport() *http.Transport {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.web == nil {
+		u.web = &http.Transport{
+			DialContext:            u.dialHTTPS,
+			TLSClientConfig:        u.tlsConfig(),
+			TLSHandshakeTimeout:    connectTimeout,
+			ForceAttemptHTTP2:      true,
+			HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
+			DisableCompression:     true,
+			MaxConnsPerHost:        maxWebConns,
+			IdleConnTimeout:        idleTimeout,
+			MaxResponseHeaderBytes: maxHeaderBytes,
+		}
+	}
+	return u.web
+}
+
+// dialHTTPS connects to the server. The transport lets a connection go on being made when
+// the query that it was meant for has ended; the resolver's end is its end, too.
+func (u *upstream) dialHTTPS(ctx context.Context, _, _ string) (net.Conn, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(u.r.ctx, cancel)()
+	defer u.r.conf.Clock.AfterFunc(connectTimeout, cancel).Stop()
+	return u.dial(ctx)
+}
+
+// overHTTPS sends s by POST, with ID 0 (RFC 8484 section 4.1).
+func (u *upstream) overHTTPS(ctx context.Context, s *sent) (msg []byte, source netip.AddrPort, err error) {
+	post := *s
+	post.msg = slices.Clone(s.msg) // the transport may read it longer than the query lasts
+	post.msg[0], post.msg[1] = 0, 0
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) {
+		source = sourceOf(i.Conn)
+	}})
+	req, err := http.NewRequestWithContext(traced, http.MethodPost, u.url(), bytes.NewReader(post.msg))
+	if err != nil {
+		return nil, source, err
+	}
+	req.Header.Set("Content-Type", mediaType)
+	req.Header.Set("Accept", mediaType)
+	req.Header["User-Agent"] = nil // whose it is, is nobody's business
+	t := u.transport()
+	res, err := t.RoundTrip(req)
+	if err != nil {
+		if errors.Is(context.Cause(ctx), errTimeout) {
+			t.CloseIdleConnections() // one may be dead
+		}
+		return nil, source, err
+	}
+	defer res.Body.Close()
+	if kind, _, err := mime.ParseMediaType(res.Header.Get("Content-Type")); res.StatusCode != http.StatusOK || err != nil || kind != mediaType {
+		return nil, source, fmt.Errorf("%w: %s, content type %.40q", errHTTP, res.Status, res.Header.Get("Content-Type"))
+	}
+	msg, err = io.ReadAll(io.LimitReader(res.Body, maxMessage+1))
+	switch {
+	case err != nil:
+		return nil, source, err
+	case len(msg) > maxMessage:
+		return nil, source, fmt.Errorf("%w: longer than a message", errHTTP)
+	case post.judge(msg) != answers:
+		return nil, source, fmt.Errorf("%w: not an answer to the question", errHTTP)
+	}
+	return aged(msg, res.Header.Get("Age")), source, nil
+}
+
+// url returns the server's, by its name.
+func (u *upstream) url() string {
+	host := u.Name
+	if u.Addr.Port() != httpsPort {
+		host = net.JoinHostPort(host, strconv.Itoa(int(u.Addr.Port())))
+	}
+	return (&url.URL{Scheme: "https", Host: host}).String() + u.Path
+}
+
+// aged returns msg with its TTLs counted down by the time for which a cache on the way has
+// had it (RFC 8484 section 5.1).
+func aged(msg []byte, age string) []byte {
+	s, err := strconv.ParseUint(strings.TrimSpace(age), 10, 31)
+	if err != nil || s == 0 {
+		return msg
+	}
+	a := answer{msg: msg}
+	m, err := a.copyOf(time.Duration(s) * time.Second)
+	if err != nil {
+		return msg // an error that shows elsewhere
+	}
+	m.Compress = true
+	if b, err := m.Pack(); err == nil {
+		return b
+	}
+	return msg
+}
