@@ -23,6 +23,7 @@ type core struct {
 
 	advertisers []*advertiser
 	dhcp4       *server4
+	dhcp6       *server6
 
 	counts map[string]uint64
 	ident  uint16 // IPv4 identification of the next packet that the router originates

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 
+	"github.com/pvdstack/pvdstack/pvd/dhcp/dhcp6"
 	"github.com/pvdstack/pvdstack/pvd/ra"
 	"github.com/pvdstack/pvdstack/tun"
 )
@@ -45,7 +46,7 @@ func (c *core) input6(in *iface, frame []byte, m tun.Meta) {
 	case src.IsMulticast(), src.IsLoopback(), dst.IsLoopback(), dst.IsUnspecified(), src.Is4In6(), dst.Is4In6():
 		c.drop(dropSource)
 	case dst.IsMulticast():
-		if !in.inGroup(dst) {
+		if !in.inGroup(dst) && (c.dhcp6 == nil || dst != dhcp6.Servers()) {
 			c.drop(dropMulticast)
 			return
 		}
@@ -132,6 +133,9 @@ func (c *core) local6(p *packet) {
 	case protoICMPv6:
 		c.inputICMP6(p, body, l4)
 	case protoUDP:
+		if c.inputDHCP6(p, body) {
+			return
+		}
 		c.drop(dropUnsupported)
 		c.icmp6(p, icmp6Unreachable, code6Port, 0)
 	case protoTCP:

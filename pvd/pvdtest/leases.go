@@ -23,6 +23,13 @@ func (r *Router) Leases() []netip.Prefix {
 			}
 		}
 	}
+	if s := r.core.dhcp6; s != nil {
+		for _, l := range s.leases {
+			if !l.offer && l.until > now {
+				all = append(all, l.item)
+			}
+		}
+	}
 	slices.SortFunc(all, func(a, b netip.Prefix) int {
 		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 	})
