@@ -138,6 +138,8 @@ func (c Config) validateAddress(a Address) error {
 		return fmt.Errorf("%v is not a unicast address that an interface can have", addr)
 	case addr.Is4() && a.Prefix.Bits() < 31 && isNetworkOrBroadcast(a.Prefix):
 		return fmt.Errorf("%v is the network's own or its broadcast address", a.Prefix)
+	case a.Shared && addr.Is6():
+		return fmt.Errorf("%v can not be shared: PvDs share DHCPv4 leases, which are IPv4 (RFC 8801 section 3.4.2)", addr)
 	}
 	return c.validateLink(a.Link)
 }

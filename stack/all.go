@@ -326,8 +326,7 @@ func (e *everywhere[T]) listenEverywhere(ctx context.Context, at netip.AddrPort,
 	return callError("bind", syscall.EADDRINUSE)
 }
 
-// randomPort returns a port of the range that gVisor has for those it chooses.
+// randomPort returns an ephemeral port.
 func randomPort() uint16 {
-	const low, high = 16000, 65535
-	return low + uint16(rand.IntN(high-low+1))
+	return firstEphemeral + uint16(rand.IntN(lastEphemeral-firstEphemeral+1))
 }

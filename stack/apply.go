@@ -118,6 +118,7 @@ func (d *domain) become(w *wanted) error {
 	if err != nil {
 		return err
 	}
+	d.host.dividePorts(w.tables)
 	for _, p := range w.ports {
 		// Until what goes has ended, its resets have to leave.
 		d.setEgress(p, append(slices.Clone(w.addrs), leaving...), next, old.fib)
@@ -129,6 +130,7 @@ func (d *domain) become(w *wanted) error {
 		for _, p := range *d.nics.Load() {
 			d.setEgress(p, old.addrs, old, nil)
 		}
+		d.host.dividePorts(nil)
 		return err
 	}
 	d.plan.Store(next)
@@ -161,6 +163,7 @@ func (d *domain) become(w *wanted) error {
 		d.setEgress(p, w.addrs, next, nil)
 	}
 	d.setRoutes(w)
+	d.host.dividePorts(nil)
 	d.refreshPlan() // what needs no detection can be used at once
 	for _, p := range w.ports {
 		if t := p.link.table.Load(); len(t.rivals[p]) > 0 {

@@ -98,6 +98,7 @@ func (t *linkTable) classifyARP(head []byte, v verdict, s station) verdict {
 		return verdict{why: dropMartian} // RFC 1812 section 3.3.2: no station is a group
 	}
 	var concerned ports
+	shared := t.sharing(target)
 	switch {
 	case v.cast == tcpip.PacketHost:
 		// To one station: to those PvDs that have the target there or have asked without a
@@ -105,7 +106,7 @@ func (t *linkTable) classifyARP(head []byte, v verdict, s station) verdict {
 		if concerned = t.ownersAt(target, s.dst); target.IsUnspecified() {
 			concerned = t.at(s)
 		}
-		if p := t.behind(sender, concerned); p != nil && a.Op() == header.ARPReply {
+		if p := t.behind(sender, concerned); p != nil && a.Op() == header.ARPReply && shared == nil {
 			v.group = ports{p}
 			return v.done(concerned, dropNotOwned)
 		}
@@ -115,6 +116,9 @@ func (t *linkTable) classifyARP(head []byte, v verdict, s station) verdict {
 		concerned = t.owners[target].and(t.owners[sender])
 	}
 	v.group = concerned.hearing(t, s.src)
+	if shared != nil && a.Op() == header.ARPRequest {
+		v.group = shared.oneAnswers(v.group)
+	}
 	if a.Op() == header.ARPRequest {
 		v.asked = t.asked(v.group, target)
 	}
@@ -165,7 +169,7 @@ func (t *linkTable) isBroadcast(dst netip.Addr, v verdict, s station) bool {
 }
 
 // classifyUnicast gives a packet to the one PvD that has its destination here. Where
-// several have, the station that it came from decides.
+// several have, the station that it came from decides, unless they share it.
 func (t *linkTable) classifyUnicast(h []byte, v verdict, s station, src, dst netip.Addr) verdict {
 	if v.cast != tcpip.PacketHost {
 		return verdict{why: dropCastMismatch} // RFC 1122 section 3.3.6
@@ -181,10 +185,13 @@ func (t *linkTable) classifyUnicast(h []byte, v verdict, s station, src, dst net
 		if owners = t.ownersAt(dst, s.dst); len(owners) == 0 {
 			return verdict{why: dropOtherMAC}
 		}
-		if len(owners) > 1 {
-			if owners = t.hearers(owners, h, s.src); len(owners) == 0 {
-				return verdict{why: dropUnknownMAC}
-			}
+	}
+	if sh := t.sharing(dst); sh != nil {
+		return t.classifyShared(sh, v, h, s, src)
+	}
+	if s.ethernet && len(owners) > 1 {
+		if owners = t.hearers(owners, h, s.src); len(owners) == 0 {
+			return verdict{why: dropUnknownMAC}
 		}
 	}
 	v.to = owners[0]

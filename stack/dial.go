@@ -131,6 +131,9 @@ func (dl *dialing) dialOne(ctx context.Context, to netip.AddrPort) (net.Conn, er
 // do, the port has to be chosen here too: binding to a source with port 0 would reserve
 // the port against all destinations.
 func (dl *dialing) startTCP(p path, to netip.AddrPort) (*TCPConn, error) {
+	if dl.d.shares(p.src) != nil && p.src.IsValid() {
+		return dl.connectShared(p, to)
+	}
 	if p.natural && dl.local.Port() == 0 {
 		return dl.connectTCP(p, netip.AddrPort{}, to)
 	}
@@ -165,11 +168,16 @@ func (d *domain) ephemeralPort() uint16 {
 
 // connectTCP makes an endpoint that connects, from an address and port if from is valid.
 func (dl *dialing) connectTCP(p path, from, to netip.AddrPort) (*TCPConn, error) {
-	d := dl.d
-	if err := d.enter(); err != nil {
+	if err := dl.d.enter(); err != nil {
 		return nil, err
 	}
-	defer d.leave()
+	defer dl.d.leave()
+	return dl.newTCP(p, from, to)
+}
+
+// newTCP is connectTCP for one who has entered the domain.
+func (dl *dialing) newTCP(p path, from, to netip.AddrPort) (*TCPConn, error) {
+	d := dl.d
 	wq := new(waiter.Queue)
 	ep, terr := d.stk.NewEndpoint(tcp.ProtocolNumber, protocolOf(to.Addr()), wq)
 	if terr != nil {
@@ -269,6 +277,9 @@ func (c *UDPConn) connect(p path, port uint16, to netip.AddrPort) error {
 }
 
 func (c *UDPConn) connectEndpoint(p path, port uint16, to netip.AddrPort) error {
+	if s := c.d.shares(p.src); s != nil && p.src.IsValid() {
+		return c.connectShared(s, p, port, to)
+	}
 	if !p.natural || port != 0 {
 		if terr := c.ep.Bind(fullAddress(p.nic, p.src, port)); terr != nil {
 			return stackError("bind", terr)

@@ -33,6 +33,7 @@ type domain struct {
 
 	info      atomic.Pointer[pvd.Info] // as it was last applied: what it is called
 	plan      atomic.Pointer[plan]
+	share     atomic.Pointer[portShare] // nil unless it shares an address
 	endpoints endpointSet
 	resolver  *dns.Resolver
 

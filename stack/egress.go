@@ -127,7 +127,12 @@ func (p *port) inspect(pkt *gstack.PacketBuffer) (facts, reason) {
 		return f, dropBadDest
 	}
 	if p.mac == nil && !f.dst.IsMulticast() && !f.weak {
-		return f, p.inspectRoute(e, f)
+		if why := p.inspectRoute(e, f); why != sent {
+			return f, why
+		}
+	}
+	if e.shared && pkt.NetworkProtocolNumber == ipv4.ProtocolNumber {
+		return f, p.inspectShared(h, pkt, f)
 	}
 	return f, sent
 }
@@ -283,6 +288,8 @@ func dropError(r reason) tcpip.Error {
 		return &tcpip.ErrHostUnreachable{}
 	case dropBadSource:
 		return &tcpip.ErrBadLocalAddress{}
+	case dropSharedFlow:
+		return &tcpip.ErrPortInUse{}
 	case dropBadDest:
 		return &tcpip.ErrNetworkUnreachable{}
 	default:

@@ -40,6 +40,7 @@ func (d *domain) setEgress(p *port, addrs []pvd.AddressInfo, by *plan, was *fib)
 			e.own[addr] = struct{}{}
 			e.has4 = e.has4 || addr.Is4()
 			e.has6 = e.has6 || addr.Is6()
+			e.shared = e.shared || a.Shared
 		}
 	}
 	p.egress.Store(e)

@@ -49,10 +49,13 @@ func (l *learnedMACs) indexLocked(t *linkTable) {
 // own in it.
 func (l *hostLink) install(t *linkTable) {
 	l.learned.mu.Lock()
-	defer l.learned.mu.Unlock()
-	l.table.Store(t)
+	was := l.table.Swap(t)
 	maps.DeleteFunc(l.learned.stations, func(r ownRouter, _ mac) bool { return !t.tells(r) })
 	l.learned.indexLocked(t)
+	l.learned.mu.Unlock()
+	if was != nil && was.shared != nil {
+		was.announceShared(t)
+	}
 }
 
 // tells reports whether the station of a router tells its port apart.

@@ -138,6 +138,9 @@ func (s *socket) connectPing(p path, addr netip.Addr) error {
 
 // connectEcho connects an ICMP endpoint. It binds it before, where there is a need to.
 func (s *socket) connectEcho(p path, ident uint16, to netip.Addr) error {
+	if shared := s.d.shares(p.src); shared != nil && p.src.IsValid() {
+		return s.connectEchoShared(shared, p, ident, to)
+	}
 	bind := !p.natural || ident != 0
 	from := fullAddress(p.nic, p.src, ident)
 	if bind {

@@ -59,6 +59,7 @@ type egress struct {
 	fib        *fib
 	was        *fib // while the PvD changes: for what is on its way out; else nil
 	weak       bool // the PvD is a weak host
+	shared     bool // other PvDs may have some of the addresses too
 }
 
 func newPort(d *domain, l *hostLink, nic tcpip.NICID, mac net.HardwareAddr) *port {

@@ -41,6 +41,7 @@ func (d *domain) dismantle() error {
 	for _, p := range nics {
 		p.leaveTable()
 	}
+	d.host.dividePorts(nil)
 	for _, p := range nics {
 		p.link.quiesce()
 	}

@@ -134,8 +134,8 @@ func (s *Socket) open(d *domain, at netip.AddrPort, share bool) (*presence, erro
 // bind binds a connection that is to be. The caller has entered the domain.
 func (c *TCPConn) bind(f family, nic tcpip.NICID, at netip.AddrPort) error {
 	c.ep.SocketOptions().SetV6Only(f == family6 || !at.Addr().IsUnspecified())
-	if terr := c.ep.Bind(fullAddress(nic, at.Addr(), at.Port())); terr != nil {
-		return stackError("bind", terr)
+	if err := c.bindPort(tcp.ProtocolNumber, nic, at); err != nil {
+		return err
 	}
 	c.bound(tcp.ProtocolNumber, f, nic, at.Addr())
 	return callError("bind", c.track())

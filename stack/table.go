@@ -27,7 +27,12 @@ type linkTable struct {
 	// another link. Their owners here are the PvD's ports on this link.
 	elsewhere map[portAddr]*port
 
-	// Ports that have an address in common are rivals, and have to be told apart: the
+	// Addresses that several PvDs have on purpose, and what is remembered of their packets.
+	// Both are nil where there are none.
+	shared map[netip.Addr]*sharing
+	memory *sharedMemory
+
+	// Ports that have another address in common are rivals, and have to be told apart: the
 	// station that has answered for a router which one of them has, and no rival, is that
 	// one's.
 	routers map[netip.Addr]ports
@@ -137,8 +142,12 @@ func newLinkTable(layer tun.Layer, on []portPlan, learned *learnedMACs) (*linkTa
 		plans[pp.port] = pp
 		t.add(pp)
 	}
+	t.findShared(plans)
 	t.findRivals()
 	for a, owners := range t.owners {
+		if t.sharing(a) != nil {
+			continue
+		}
 		if err := t.tellApart(a, owners, plans); err != nil {
 			return nil, err
 		}
@@ -188,9 +197,12 @@ func (t *linkTable) add(pp *portPlan) {
 	}
 }
 
-// findRivals finds which ports have an address in common.
+// findRivals finds which ports have an address in common that they do not share.
 func (t *linkTable) findRivals() {
-	for _, owners := range t.owners {
+	for a, owners := range t.owners {
+		if t.sharing(a) != nil {
+			continue
+		}
 		for _, p := range owners {
 			for _, q := range owners {
 				if p != q && !t.rivals[p].has(q) {
@@ -270,6 +282,7 @@ func directedBroadcast(p netip.Prefix) (netip.Addr, bool) {
 type portPlan struct {
 	port      *port
 	addrs     []netip.Prefix
+	shared    []netip.Addr         // those of them that other PvDs may have too
 	elsewhere map[netip.Addr]*port // a weak host's addresses on other links, and the ports they are on
 	routers   []netip.Addr
 	stations  []mac // neighbours that the configuration gives

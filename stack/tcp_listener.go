@@ -65,8 +65,8 @@ func (s *socket) listen(f family, nic tcpip.NICID, at netip.AddrPort) error {
 	// of its predecessor's in TIME-WAIT.
 	s.ep.SocketOptions().SetReuseAddress(true)
 	s.ep.SocketOptions().SetV6Only(f == family6 || !at.Addr().IsUnspecified())
-	if terr := s.ep.Bind(fullAddress(nic, at.Addr(), at.Port())); terr != nil {
-		return stackError("bind", terr)
+	if err := s.bindPort(tcp.ProtocolNumber, nic, at); err != nil {
+		return err
 	}
 	s.bound(tcp.ProtocolNumber, f, nic, at.Addr())
 	s.listens = listening{port: s.local.(*net.TCPAddr).AddrPort().Port(), serves4: f != family6, serves6: f != family4}

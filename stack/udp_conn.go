@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 	"gvisor.dev/gvisor/pkg/waiter"
 )
@@ -85,8 +86,12 @@ func (d *domain) listenUDP(o owner, network string, f family, at netip.AddrPort)
 // bind binds a socket that receives from anybody. The caller has entered the domain.
 func (c *UDPConn) bind(f family, nic tcpip.NICID, at netip.AddrPort) error {
 	c.ep.SocketOptions().SetV6Only(f == family6 || !at.Addr().IsUnspecified())
-	if terr := c.ep.Bind(fullAddress(nic, at.Addr(), at.Port())); terr != nil {
-		return stackError("bind", terr)
+	proto := udp.ProtocolNumber
+	if c.echo {
+		proto = header.ICMPv4ProtocolNumber
+	}
+	if err := c.bindPort(proto, nic, at); err != nil {
+		return err
 	}
 	c.bound(udp.ProtocolNumber, f, nic, at.Addr())
 	c.port = c.local.(*net.UDPAddr).AddrPort().Port()

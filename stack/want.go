@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"cmp"
 	"fmt"
 	"hash/maphash"
 	"net/netip"
@@ -85,6 +86,9 @@ func (d *domain) want(info *pvd.Info, chosen func(link string) bool) (*wanted, e
 			return nil, fmt.Errorf("stack: PvD %s: %w", w.name, err)
 		}
 	}
+	if err := d.canShare(w.tables); err != nil {
+		return nil, fmt.Errorf("stack: PvD %s: %w", w.name, err)
+	}
 	return w, nil
 }
 
@@ -126,6 +130,9 @@ func (d *domain) wantPort(w *wanted, l *hostLink, nic *tcpip.NICID) error {
 			return err
 		}
 		pp.addrs = append(pp.addrs, a.Prefix)
+		if a.Shared {
+			pp.shared = append(pp.shared, a.Prefix.Addr())
+		}
 	}
 	for _, r := range w.routes {
 		if r.Link == l.name && r.Via.IsValid() && !slices.Contains(pp.routers, r.Via) {
@@ -247,5 +254,9 @@ func (l *hostLink) tableWith(pp *portPlan, gone *port) (*linkTable, error) {
 	if pp != nil {
 		on = append(on, *pp)
 	}
-	return newLinkTable(l.link.Layer(), on, &l.learned)
+	t, err := newLinkTable(l.link.Layer(), on, &l.learned)
+	if err == nil && t.shared != nil {
+		t.memory = cmp.Or(l.table.Load().memory, t.memory)
+	}
+	return t, err
 }
