@@ -1,6 +1,8 @@
 package daemon
 
 import (
+	"strconv"
+
 	"github.com/pvdstack/pvdstack/cmd/pvdstack/internal/config"
 	"github.com/pvdstack/pvdstack/pvd"
 	"github.com/pvdstack/pvdstack/pvd/selection"
@@ -13,16 +15,11 @@ func (d *daemon) newManager(c *config.Config) error {
 	if len(c.Rules) == 0 && len(c.Failover) == 0 {
 		return nil
 	}
-	m := selection.Config{Registry: d.host, Logger: d.log, Permit: d.permits(c.Policy)}
-	for _, r := range c.Rules {
-		rule := r.Rule
-		rule.Action = d.action(r)
-		m.Rules = append(m.Rules, rule)
-	}
+	m := selection.Config{Registry: d.host, Logger: d.log, Permit: d.permits(c.Policy), Rules: d.rules(c)}
 	if len(c.Failover) > 0 {
 		m.Failover = new(selection.Failover)
 		for _, name := range c.Failover {
-			m.Failover.Order = append(m.Failover.Order, selection.Is(d.refs[name]))
+			m.Failover.Order = append(m.Failover.Order, d.place(name))
 		}
 	}
 	var err error
@@ -33,12 +30,30 @@ func (d *daemon) newManager(c *config.Config) error {
 	return nil
 }
 
+// place returns what the PvD that has a place in the failover list is known by.
+func (d *daemon) place(name string) selection.Property {
+	if !d.isLearned(name) {
+		return selection.Is(d.refs[name])
+	}
+	return selection.Has(pvd.NewCondition("name "+strconv.Quote(name), func(i *pvd.Info) bool { return d.learner.has(name, i) }))
+}
+
+// rules returns the rules, as the PvDs that they name are at this moment.
+func (d *daemon) rules(c *config.Config) (rules []selection.Rule) {
+	for _, r := range c.Rules {
+		rule := r.Rule
+		rule.Action = d.action(r)
+		rules = append(rules, rule)
+	}
+	return rules
+}
+
 func (d *daemon) action(r config.Rule) selection.Action {
 	switch {
 	case r.PvD == config.SystemDefault:
 		return selection.Use(pvd.SystemDefault)
 	case r.PvD != "":
-		return selection.Use(d.refs[r.PvD])
+		return selection.Use(d.named(r.PvD))
 	case r.Refuse:
 		return selection.Refuse()
 	case r.OrNext:

@@ -56,7 +56,8 @@ type daemon struct {
 	readyTimeout time.Duration
 
 	host    *stack.Host
-	refs    map[string]pvd.Ref
+	refs    map[string]pvd.Ref // of PvDs that are not learned
+	learner *learner
 	apps    map[string]*stack.App // made as proxies need them
 	manager *selection.Manager    // nil: there is nothing to choose
 	proxies []*proxy
@@ -89,7 +90,7 @@ func (d *daemon) start(ctx context.Context, c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	d.host = host
+	d.host, d.learner = host, newLearner(c)
 	for _, l := range c.Links {
 		if err := d.addLink(l); err != nil {
 			return fmt.Errorf("link %s: %w", l.Name, err)
@@ -107,10 +108,13 @@ func (d *daemon) start(ctx context.Context, c *config.Config) error {
 	if len(c.Failover) > 0 {
 		def = c.Failover[0] // until the manager knows better
 	}
-	if def != "" {
+	if def != "" && !d.isLearned(def) {
 		if err := host.SetDefault(d.refs[def]); err != nil {
 			return fmt.Errorf("default %s: %w", def, err)
 		}
+	}
+	if err := d.discover(c); err != nil {
+		return err
 	}
 	if err := d.waitReady(ctx, c); err != nil {
 		return err
@@ -123,6 +127,9 @@ func (d *daemon) start(ctx context.Context, c *config.Config) error {
 			return err
 		}
 		d.tasks = append(d.tasks, task{"socks5 " + p.address(), p.serve})
+	}
+	if len(d.learner.names) > 0 {
+		d.tasks = append(d.tasks, task{"learning", d.follow(c)})
 	}
 	d.tasks = append(d.tasks, task{"kernel's sides", func(ctx context.Context) error {
 		return d.system.keep(ctx, c.Links, d.log)
@@ -181,6 +188,8 @@ func (d *daemon) announce(c *config.Config) {
 			d.log.Info("app served", "app", x.config.App, "socks5", x.address())
 		case x.config.PvD == config.SystemDefault:
 			d.log.Info("default served", "socks5", x.address())
+		case d.isLearned(x.config.PvD):
+			d.log.Info("pvd served when it is there", "pvd", x.config.PvD, "socks5", x.address())
 		}
 	}
 	d.log.Info("ready", "pvds", len(c.PvDs), "proxies", len(d.proxies))

@@ -15,4 +15,8 @@ const (
 	// closeTimeout bounds how long undoing everything may take, so that the process is
 	// gone within two seconds of SIGTERM.
 	closeTimeout = 1500 * time.Millisecond
+
+	// maxState is the length in octets of the longest file of trust anchors or of a lease that
+	// is read. A system's whole set of anchors is a quarter of that.
+	maxState = 1 << 20
 )

@@ -52,6 +52,9 @@ func (d *daemon) startProxy(p *proxy) error {
 		c.Logger = d.log.With("app", p.config.App)
 	case p.config.PvD == config.SystemDefault:
 		c.Network, c.Logger = d.host.In(pvd.SystemDefault).WithToS(p.config.ToS), d.log
+	case d.isLearned(p.config.PvD):
+		c.Select = d.inLearned(p.config)
+		c.Logger = d.log.With("pvd", p.config.PvD)
 	default:
 		c.Network = d.host.In(d.refs[p.config.PvD]).WithToS(p.config.ToS)
 		c.Logger = d.log.With("pvd", p.config.PvD)
@@ -62,6 +65,18 @@ func (d *daemon) startProxy(p *proxy) error {
 	}
 	p.server = s
 	return nil
+}
+
+// inLearned returns what finds the PvD of each request, which is another one after the
+// network has gone and come back.
+func (d *daemon) inLearned(p config.Proxy) func(context.Context, *socks5.Request) (socks5.Network, error) {
+	return func(context.Context, *socks5.Request) (socks5.Network, error) {
+		ref, err := d.learner.ref(p.PvD)
+		if err != nil {
+			return nil, err
+		}
+		return d.host.In(ref).WithToS(p.ToS), nil
+	}
 }
 
 // serve is the proxy's task.

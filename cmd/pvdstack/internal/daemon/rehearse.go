@@ -13,9 +13,12 @@ import (
 )
 
 // Rehearse finds out, touching nothing, whether the stack can hold what c says: PvDs with
-// equal addresses on one link have to be told apart, and the stack knows how. The error is
-// config.Faults where it can not.
+// equal addresses on one link have to be told apart, and the stack knows how. It also reads
+// the trust anchors. The error is config.Faults where something is wrong with these.
 func Rehearse(ctx context.Context, c *config.Config) error {
+	if _, err := loadRoots(c.Roots); err != nil {
+		return config.Faults{{File: c.File, Position: c.RootsAt, Message: err.Error() + ": want a file with certificates in PEM"}}
+	}
 	crowded := crowdedLinks(c)
 	if len(crowded) == 0 {
 		return nil
