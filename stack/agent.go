@@ -122,7 +122,7 @@ func (a *agent) run() {
 		a.act()
 		select {
 		case f := <-a.frames:
-			a.machine.Receive(f)
+			a.receive(f)
 			a.drain()
 		case <-a.wake:
 			if a.clock.look() {
@@ -139,12 +139,28 @@ func (a *agent) run() {
 	}
 }
 
+// receive takes in a frame. A redirect is for the PvD that it was sent to.
+func (a *agent) receive(f []byte) {
+	ethernet := a.mac != nil
+	if learn.KindOf(ethernet, f) != learn.Redirect {
+		a.machine.Receive(f)
+		return
+	}
+	r, err := learn.ParseRedirect(ethernet, f)
+	if err == nil && ethernet {
+		err = a.link.redirect(mac(f[6:12]), r)
+	}
+	if err != nil {
+		a.log.Debug("redirect ignored", "op", "learn", "err", err)
+	}
+}
+
 // drain takes in what else has arrived, so that what follows from it is done once.
 func (a *agent) drain() {
 	for range agentQueue {
 		select {
 		case f := <-a.frames:
-			a.machine.Receive(f)
+			a.receive(f)
 		default:
 			return
 		}

@@ -2,6 +2,7 @@ package stack
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -45,7 +46,7 @@ func (a *agent) reconcile() {
 	}
 	for _, p := range todo {
 		if a.ctx.Err() == nil {
-			a.log.Warn("PvD refused", "op", "learn", "pvd", p.Config().Label(), "err", a.attached[p.Instance].refused)
+			a.log.Warn("PvD refused", "op", "learn", "pvd", label(p), "err", a.attached[p.Instance].refused)
 		}
 	}
 }
@@ -58,32 +59,53 @@ func (a *agent) attach(p *learn.Proposal) error {
 		a.attached[p.Instance] = at
 	}
 	at.proposal = p
-	c := p.Config()
-	at.refused = a.host.check(c)
-	switch {
-	case at.refused != nil:
-	case at.ref == pvd.Unspecified:
-		var ref pvd.Ref
-		if ref, at.refused = a.host.registry.Add(a.ctx, p.Describe); at.refused == nil {
-			at.ref = ref
-			a.log.Info("PvD learned", "op", "learn", "pvd", c.Label())
-		}
-	default:
-		at.refused = a.host.registry.Update(a.ctx, at.ref, p.Describe)
+	had := at.ref
+	if id := p.Key.ID; id != "" && a.config.Rules.Merged(id) {
+		at.ref, at.refused = a.host.unions.put(a.ctx, a.host, p)
+	} else {
+		at.ref, at.refused = a.host.propose(a.ctx, at.ref, learn.Union{p})
+	}
+	if had != pvd.Unspecified && errors.Is(at.refused, pvd.ErrNoPvD) {
+		at.refused = nil // somebody has removed it: it stays so until it is another attachment
+	}
+	if had == pvd.Unspecified && at.refused == nil {
+		a.log.Info("PvD learned", "op", "learn", "pvd", label(p))
 	}
 	return at.refused
 }
+
+// propose makes a PvD what a union says, a new one if ref is unspecified, and returns its
+// Ref.
+func (h *Host) propose(ctx context.Context, ref pvd.Ref, u learn.Union) (pvd.Ref, error) {
+	if err := h.check(u.Config()); err != nil {
+		return ref, err
+	}
+	if ref == pvd.Unspecified {
+		return h.registry.Add(ctx, u.Describe)
+	}
+	return ref, h.registry.Update(ctx, ref, u.Describe)
+}
+
+func label(p *learn.Proposal) string { return learn.Union{p}.Config().Label() }
 
 // detach removes a PvD that is over.
 func (a *agent) detach(at *attachment) {
 	if at.ref == pvd.Unspecified {
 		return
 	}
-	if err := a.host.registry.Remove(context.Background(), at.ref); err != nil && a.ctx.Err() == nil {
-		a.log.Warn("PvD not removed", "op", "learn", "pvd", at.proposal.Config().Label(), "err", err)
+	// The agent may be ending, but what it has learned has to go in any case.
+	ctx := context.WithoutCancel(a.ctx)
+	var err error
+	if id := at.proposal.Key.ID; id != "" && a.config.Rules.Merged(id) {
+		err = a.host.unions.drop(ctx, a.host, at.proposal)
+	} else {
+		err = a.host.registry.Remove(ctx, at.ref)
+	}
+	if err != nil && !errors.Is(err, pvd.ErrNoPvD) {
+		a.log.Warn("PvD not removed", "op", "learn", "pvd", label(at.proposal), "err", err)
 		return
 	}
-	a.log.Info("PvD is over", "op", "learn", "pvd", at.proposal.Config().Label())
+	a.log.Info("PvD is over", "op", "learn", "pvd", label(at.proposal))
 }
 
 // observe tells the machine what has become of its PvDs.
@@ -117,10 +139,12 @@ func (d *domain) observation(link string) (o learn.Observation) {
 	o.Ready = routable && len(p.dns.Servers) > 0
 	info := d.info.Load()
 	if l, ok := p.link(link); ok {
-		origin, _ := learn.Learned.Get(info)
-		for _, r := range origin.Routers {
-			if l.port.hopless(r) {
-				o.Unreachable = append(o.Unreachable, r)
+		origins, _ := learn.Learned.Get(info)
+		for _, origin := range origins {
+			for _, r := range origin.Routers {
+				if origin.Link == link && l.port.hopless(r) {
+					o.Unreachable = append(o.Unreachable, r)
+				}
 			}
 		}
 	}

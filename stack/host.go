@@ -60,7 +60,8 @@ type Host struct {
 	joiners map[joiner]struct{}
 	closed  bool
 
-	learning  sync.Mutex           // held while a link's agent begins or ends
+	learning  sync.Mutex // held while a link's agent begins or ends
+	unions    unions
 	suspended func() time.Duration // for how long the machine has slept; nil: nobody knows
 
 	inForce  context.Context //nolint:containedctx // ends when there is another policy; mu guards it too

@@ -10,14 +10,15 @@ import (
 
 // What learned PvDs have beside the elements of packages pvd and addinfo.
 var (
-	// Learned says how the PvD came about. A PvD that nobody has learned does not have it.
-	Learned = pvd.NewKey("learned", cloneOrigin)
+	// Learned says how the PvD came about, on each of its links. A PvD that nobody has
+	// learned does not have it.
+	Learned = pvd.NewKey("learned", cloneOrigins)
 
 	// Delegated are the prefixes that DHCPv6 has delegated (RFC 8415 section 6.3).
 	Delegated = pvd.NewKey("delegated prefixes", slices.Clone[[]Delegation])
 )
 
-// An Origin says how a PvD was learned.
+// An Origin says how a PvD was learned on a link.
 type Origin struct {
 	Link    string       // where
 	Routers []netip.Addr // whose advertisements it is made of; none: DHCPv4 only
@@ -41,9 +42,12 @@ type Origin struct {
 	Portal string
 }
 
-func cloneOrigin(o Origin) Origin {
-	o.Routers = slices.Clone(o.Routers)
-	return o
+func cloneOrigins(os []Origin) []Origin {
+	os = slices.Clone(os)
+	for i := range os {
+		os[i].Routers = slices.Clone(os[i].Routers)
+	}
+	return os
 }
 
 // A Delegation is a prefix that DHCPv6 has delegated, for as long as ValidUntil, beyond

@@ -2,6 +2,7 @@ package learn
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 
 	"github.com/pvdstack/pvdstack/pvd/dhcp/acd"
@@ -129,6 +130,18 @@ func icmp6(b []byte) (p ra.Packet, ok bool) {
 		Src: netip.AddrFrom16([16]byte(b[8:])), Dst: netip.AddrFrom16([16]byte(b[24:])),
 		HopLimit: b[7], Fragmented: fragmented, Message: b[at:],
 	}, true
+}
+
+// ParseRedirect decodes a frame of the kind [Redirect]; see [ra.ParseRedirect].
+func ParseRedirect(ethernet bool, frame []byte) (ra.Redirect, error) {
+	if ethernet {
+		frame = frame[min(etherLen, len(frame)):]
+	}
+	p, ok := icmp6(frame)
+	if !ok {
+		return ra.Redirect{}, fmt.Errorf("learn: redirect: %w", ra.ErrInvalid)
+	}
+	return ra.ParseRedirect(p)
 }
 
 // A datagram is one of UDP.

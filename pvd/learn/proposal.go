@@ -40,31 +40,3 @@ func (p *Proposal) Clone() *Proposal {
 	c.Elements = slices.Clone(p.Elements)
 	return &c
 }
-
-// Config returns the proposal as the configuration of a PvD.
-func (p *Proposal) Config() pvd.Config {
-	c := pvd.Config{
-		ID: p.Key.ID, Name: p.Name, Links: []string{p.Link},
-		Routes: slices.Clone(p.Routes), MTU: p.MTU, Elements: slices.Clone(p.Elements),
-		DNS: pvd.DNS{Servers: slices.Clone(p.Servers), Search: slices.Clone(p.Search)},
-	}
-	for _, a := range p.Addresses {
-		c.Addresses = append(c.Addresses, a.Address)
-	}
-	return c
-}
-
-// Describe makes b what p says. Addresses that are new begin as tentative; the others keep
-// their state. The proposal's Config must be valid.
-func (p *Proposal) Describe(b *pvd.Builder) {
-	p.Config().Describe(b)
-	infos, _ := pvd.Addresses.Of(b)
-	for i := range infos {
-		for _, a := range p.Addresses {
-			if a.Prefix.Addr() == infos[i].Prefix.Addr() {
-				infos[i].PreferredUntil, infos[i].ValidUntil = a.PreferredUntil, a.ValidUntil
-			}
-		}
-	}
-	pvd.Addresses.Set(b, infos)
-}

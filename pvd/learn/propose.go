@@ -125,7 +125,7 @@ func (m *Machine) make(b *member) *Proposal {
 	if f.portal != (addinfo.PortalReport{}) {
 		p.Elements = append(p.Elements, addinfo.PortalStatus.With(f.portal))
 	}
-	p.Elements = append(p.Elements, Learned.With(origin))
+	p.Elements = append(p.Elements, Learned.With([]Origin{origin}))
 	if has6(p) && p.MTU < ra.MinMTU {
 		p.MTU = 0 // DHCPv4 knows nothing of what IPv6 needs
 	}
