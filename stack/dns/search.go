@@ -48,24 +48,22 @@ func (v *view) wait(ctx context.Context, tasks []*task) {
 	var late chan struct{}
 	for {
 		var landed [2]<-chan struct{}
-		waiting := false
+		waiting, have := false, false
 		for i, t := range tasks {
-			switch {
-			case t.f == nil:
-			case t.landed():
-			default:
+			if t.f != nil && !t.landed() {
 				landed[i], waiting = t.f.done, true
-				continue
-			}
-			// Nothing but addresses cuts the wait short: there are servers to which a name does
-			// not exist when it has no AAAA records (RFC 4074 section 4.2).
-			if t.err == nil && late == nil && len(tasks) > 1 {
-				late = make(chan struct{})
-				defer v.r.conf.Clock.AfterFunc(v.r.straggler(), func() { close(late) }).Stop()
+			} else if t.err == nil {
+				have = true
 			}
 		}
 		if !waiting {
 			return
+		}
+		// Nothing but addresses cuts the wait short: there are servers to which a name does
+		// not exist when it has no AAAA records (RFC 4074 section 4.2).
+		if have && late == nil {
+			late = make(chan struct{})
+			defer v.r.conf.Clock.AfterFunc(v.r.straggler(), func() { close(late) }).Stop()
 		}
 		select {
 		case <-landed[0]:
