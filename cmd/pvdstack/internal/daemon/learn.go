@@ -89,11 +89,14 @@ func (l *learner) has(name string, i *pvd.Info) bool {
 		id, err := pvd.ParseID(name)
 		return err == nil && i.ID() == id
 	}
-	origin, learned := learn.Learned.Get(i)
 	m := &rule.Match
-	return learned && i.Name() == name && i.ID() == m.ID &&
-		(m.Link == "" || m.Link == origin.Link) &&
-		(!m.Router.IsValid() || slices.Contains(origin.Routers, m.Router))
+	if i.Name() != name || i.ID() != m.ID {
+		return false
+	}
+	origins, _ := learn.Learned.Get(i) // none of what is not learned
+	return slices.ContainsFunc(origins, func(o learn.Origin) bool {
+		return (m.Link == "" || m.Link == o.Link) && (!m.Router.IsValid() || slices.Contains(o.Routers, m.Router))
+	})
 }
 
 // ref returns the PvD that a name stands for, [pvd.ErrNoPvD] if it is not there, or

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/pvdstack/pvdstack/cmd/pvdstack/internal/config"
@@ -15,6 +16,19 @@ type kernel struct {
 var _ system = (*kernel)(nil)
 
 func newKernel() *kernel { return &kernel{prepared: make(map[string]int)} }
+
+// OpenLink opens a link, as [Run] does, for whoever wants nothing else. What undoes its
+// kernel's side is for after the link has been closed.
+func OpenLink(l config.Link) (link tun.Link, undo func() error, err error) {
+	k := newKernel()
+	if link, err = k.open(l); err != nil {
+		return nil, nil, err
+	}
+	if undo, err = k.prepare(l); err != nil {
+		return nil, nil, errors.Join(err, link.Close())
+	}
+	return link, undo, nil
+}
 
 func (*kernel) open(l config.Link) (tun.Link, error) {
 	switch l.Type {
