@@ -3,54 +3,10 @@ package dhcp
 import (
 	"bytes"
 	"net/netip"
-	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/pvdstack/pvdstack/pvd"
 )
-
-func TestAssociations(t *testing.T) {
-	p1, p2 := netip.MustParsePrefix("2001:db8:1::/64"), netip.MustParsePrefix("2001:db8:2::/64")
-	implicit := func(ref pvd.Ref) Candidate { return Candidate{Ref: ref} }
-	explicit := func(ref pvd.Ref) Candidate { return Candidate{Ref: ref, Explicit: true} }
-	legacy := func(ref pvd.Ref) Candidate { return Candidate{Ref: ref, Explicit: true, Legacy: true} }
-	other := func(c Candidate) Candidate { c.Other = true; return c }
-	managed := func(c Candidate, ps ...netip.Prefix) Candidate { c.Managed, c.Prefixes = true, ps; return c }
-	address := func(all []Candidate) Decision { return Address6(all, netip.MustParseAddr("2001:db8:1::7")) }
-	tests := []struct {
-		name  string
-		rule  func([]Candidate) Decision
-		all   []Candidate
-		want  []pvd.Ref
-		wrong bool
-	}{
-		{"v4: one implicit", Lease4, []Candidate{implicit(1)}, []pvd.Ref{1}, false},
-		{"v4: all implicit", Lease4, []Candidate{implicit(1), explicit(2), implicit(3)}, []pvd.Ref{1, 3}, false},
-		{"v4: one explicit with L", Lease4, []Candidate{implicit(1), explicit(2), legacy(3)}, []pvd.Ref{3}, false},
-		{"v4: two explicit with L", Lease4, []Candidate{implicit(1), legacy(2), legacy(3)}, nil, true},
-		{"v4: the same one twice", Lease4, []Candidate{implicit(1), legacy(2), legacy(2)}, []pvd.Ref{2}, false},
-		{"v4: L of an implicit one means nothing", Lease4, []Candidate{{Ref: 1, Legacy: true}, implicit(2)}, []pvd.Ref{1, 2}, false},
-		{"v4: explicit ones without L", Lease4, []Candidate{explicit(1)}, nil, false},
-		{"v4: nobody", Lease4, nil, nil, false},
-		{"stateless: O", Stateless6, []Candidate{other(implicit(1)), other(explicit(2)), explicit(3), implicit(4)}, []pvd.Ref{1, 2}, false},
-		{"stateless: M is not O", Stateless6, []Candidate{managed(implicit(1))}, nil, false},
-		{"options: O or M", Options6, []Candidate{other(implicit(1)), managed(explicit(2)), explicit(3)}, []pvd.Ref{1, 2}, false},
-		{"options: neither", Options6, []Candidate{explicit(3)}, nil, false},
-		{"address: M and prefix", address, []Candidate{managed(implicit(1), p2), managed(explicit(2), p2, p1), implicit(3)}, []pvd.Ref{2}, false},
-		{"address: two with M and prefix", address, []Candidate{managed(implicit(1), p1), managed(explicit(2), p1)}, []pvd.Ref{1, 2}, false},
-		{"address: prefix without M", address, []Candidate{{Ref: 1, Explicit: true, Prefixes: []netip.Prefix{p1}}, implicit(2)}, []pvd.Ref{2}, true},
-		{"address: M without prefix", address, []Candidate{managed(explicit(1), p2), implicit(2), implicit(3)}, []pvd.Ref{2, 3}, true},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			if d := tt.rule(tt.all); !slices.Equal(d.Refs, tt.want) || d.Misconfigured != tt.wrong || d.Reason == "" {
-				t.Errorf("%+v, want %v, misconfigured %v", d, tt.want, tt.wrong)
-			}
-		})
-	}
-}
 
 func TestNames(t *testing.T) {
 	long := strings.Repeat("\x3f"+strings.Repeat("a", 63), 3)

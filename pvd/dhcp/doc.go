@@ -1,6 +1,7 @@
 // Package dhcp holds what the DHCP clients of its subpackages share: names and encrypted
-// resolvers as options carry them, identifiers that do not correlate between PvDs, and the
-// rules that say which PvDs a lease belongs to (RFC 8801 section 3.4).
+// resolvers as options carry them, and identifiers that do not correlate between PvDs. Which
+// PvDs a lease belongs to follows from what routers say: package ra knows (RFC 8801 section
+// 3.4).
 //
 // The clients are packages dhcp4 (RFC 2131) and dhcp6 (RFC 8415); package acd is address
 // conflict detection (RFC 5227). All are machines without sockets, goroutines and time of

@@ -230,15 +230,7 @@ func TestFlood(t *testing.T) {
 	if before != c.After && !c.Refreshed() {
 		t.Errorf("the working router's PvD is\n%+v, was\n%+v", c.After, before)
 	}
-	s := w.Snapshot()
-	var prefixes, routers int
-	for _, p := range s.PvDs {
-		prefixes += len(p.Prefixes)
-		routers += len(p.Routers)
-	}
-	if len(s.PvDs) > ra.MaxPvDs || prefixes > ra.MaxPrefixes || routers > ra.MaxRouters {
-		t.Errorf("%d PvDs, %d prefixes, %d routers", len(s.PvDs), prefixes, routers)
-	}
+	checkSnapshot(t, w)
 	list, total := w.Rejections()
 	if len(list) != ra.MaxRejections || total < 50_000 {
 		t.Errorf("%d rejections of %d remembered", len(list), total)
