@@ -109,9 +109,7 @@ func TestSystemLearnsDualStack(t *testing.T) {
 			};`)
 			dnsmasq(t, isp, "--interface=lan", "--bind-interfaces", "--dhcp-range=192.168.1.100,192.168.1.110,1h",
 				"--dhcp-option=option:dns-server,192.168.1.1", "--host-record=wiki.corp.example,192.168.1.1,2001:db8:1::1")
-			if err := r.host.Discover("wan", stack.Discovery{RA: true, DHCPv4: true, DHCPv6: true}); err != nil {
-				t.Fatal(err)
-			}
+			r.discover("wan", stack.Discovery{RA: true, DHCPv4: true, DHCPv6: true}, "192.168.1.0/24", "2001:db8:1::/64")
 			n := await(t, r.host, "wan", pvd.HasAddr4, pvd.HasAddr6, pvd.HasDefault4, pvd.HasDefault6, pvd.HasDNS)
 			ctx, cancel := context.WithTimeout(t.Context(), systemPatience)
 			defer cancel()

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -36,6 +37,9 @@ type rig struct {
 	host    *stack.Host
 	box     *tuntest.NS // where the interfaces are that links of kind packet use
 	watches map[string]*watch
+
+	follow   sync.Once     // the watches are told what PvDs are learned
+	followed chan struct{} // closed when that has ended; nil: it has not begun
 }
 
 // newRig returns a host without links, which is the first thing that the test makes. When
@@ -55,9 +59,13 @@ func anotherRig(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{t: t, watches: make(map[string]*watch)}
 	t.Cleanup(func() {
+		if r.followed != nil {
+			<-r.followed
+		}
 		for _, w := range r.watches {
 			w.judge(t)
 		}
+		r.checkStations()
 	})
 	r.host = newHost(t)
 	return r

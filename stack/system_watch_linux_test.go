@@ -24,6 +24,8 @@ type watch struct {
 	heard  map[flow]int            // the same for those that arrived
 
 	longest, longestHeard int // in octets
+
+	learned *learnedHere // nil: nothing is learned on the link
 }
 
 // A flow is what frames have in common that one station sends to another.
@@ -34,6 +36,7 @@ type flow struct {
 	icmp6          uint8      // an ICMPv6 message's type
 	src, dst       netip.Addr // for ARP the sender's and the target's
 	target         netip.Addr // of neighbour discovery
+	dhcp4          bool       // from a client of DHCPv4 to a server
 }
 
 // The protocols and the ICMPv6 types (RFC 4443, 4861, 2710, 3810) that a watch looks at.
@@ -42,7 +45,7 @@ const (
 
 	protoICMP, protoIGMP, protoTCP, protoUDP, protoICMPv6 = 1, 2, 6, 17, 58
 
-	icmp6Report, icmp6Done, icmp6RS, icmp6NS, icmp6NA, icmp6ReportV2 = 131, 132, 133, 135, 136, 143
+	icmp6Report, icmp6Done, icmp6RS, icmp6RA, icmp6NS, icmp6NA, icmp6ReportV2 = 131, 132, 133, 134, 135, 136, 143
 )
 
 func newWatch(link string, layer tun.Layer) *watch {
@@ -67,6 +70,9 @@ func (w *watch) see(dir tun.Direction, bufs [][]byte, _ tun.Meta) {
 	f := parseFlow(head[:n], w.layer)
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.learned != nil && !w.learned.note(dir, f) {
+		return
+	}
 	if dir == tun.Out {
 		w.flows[f]++
 		w.longest = max(w.longest, length)
@@ -93,6 +99,8 @@ func parseFlow(b []byte, layer tun.Layer) (f flow) {
 	case f.ether == etherIPv4 && len(b) >= 20:
 		f.proto = b[9]
 		f.src, f.dst = netip.AddrFrom4([4]byte(b[12:])), netip.AddrFrom4([4]byte(b[16:]))
+		n := 4 * int(b[0]&15)
+		f.dhcp4 = f.proto == protoUDP && len(b) >= n+4 && string(b[n:n+4]) == "\x00\x44\x00\x43"
 	case f.ether == etherARP && len(b) >= 28:
 		f.src, f.dst = netip.AddrFrom4([4]byte(b[14:])), netip.AddrFrom4([4]byte(b[24:]))
 	case f.ether == etherIPv6 && len(b) >= 40:
@@ -166,12 +174,19 @@ func (w *watch) judge(t *testing.T) {
 	if len(w.flows) == 0 && len(w.owners) > 0 {
 		t.Errorf("link %s: nothing has left by it, so nothing was tested", w.link)
 	}
+	for _, wrong := range w.faults() {
+		t.Errorf("link %s: %s", w.link, wrong)
+	}
+}
+
+// faults returns what is wrong with what has left by the link.
+func (w *watch) faults() (all []string) {
 	stations := make(map[[6]byte][]string) // the PvDs that each one may be
 	for f, frames := range w.flows {
 		if wrong := w.fault(f); wrong != "" {
-			t.Errorf("link %s: %d frames that have %s: %v", w.link, frames, wrong, f)
+			all = append(all, fmt.Sprintf("%d frames that have %s: %v", frames, wrong, f))
 		}
-		if w.layer != tun.Ethernet || f.src.IsUnspecified() {
+		if w.layer != tun.Ethernet || f.src.IsUnspecified() || w.learned.speaks(f, w.owners[f.src]) {
 			continue
 		}
 		of, seen := stations[f.srcMAC]
@@ -180,9 +195,10 @@ func (w *watch) judge(t *testing.T) {
 		}
 		of = slices.DeleteFunc(slices.Clone(of), func(p string) bool { return !slices.Contains(w.owners[f.src], p) })
 		if stations[f.srcMAC] = of; len(of) == 0 {
-			t.Errorf("link %s: station %v sends for several PvDs: %v", w.link, net.HardwareAddr(f.srcMAC[:]), f)
+			all = append(all, fmt.Sprintf("station %v sends for several PvDs: %v", net.HardwareAddr(f.srcMAC[:]), f))
 		}
 	}
+	return append(all, w.learned.faults()...)
 }
 
 // fault says what is wrong with a flow, nothing if it may leave by the link.
@@ -199,8 +215,10 @@ func (w *watch) fault(f flow) string {
 		return "a group's packet in a frame to one station"
 	case isLocalOnly(f.dst) || f.target.IsValid() && isLocalOnly(f.target):
 		return "a destination that is on no link"
-	case f.src.IsUnspecified() && !f.anonymous():
+	case f.src.IsUnspecified() && !f.anonymous() && (w.learned == nil || !f.dhcp4):
 		return "no source where one is needed"
+	case f.src.IsUnspecified() && !w.learned.asks(f):
+		return "a question about an address that the link's network does not give"
 	case !f.src.IsUnspecified() && len(w.owners[f.src]) == 0:
 		return "a source that no PvD has on this link"
 	case len(w.owners[f.dst]) > 0 && f.ether != etherARP:
@@ -238,20 +256,20 @@ func TestSystemWatch(t *testing.T) {
 		f    flow
 		good bool
 	}{
-		{"own source", flow{mac, to, etherIPv4, protoTCP, 0, own, far, netip.Addr{}}, true},
-		{"ARP probe", flow{mac, all, etherARP, 0, 0, zero4, own, netip.Addr{}}, true},
-		{"IGMP", flow{mac, all, etherIPv4, protoIGMP, 0, zero4, netip.MustParseAddr("224.0.0.22"), netip.Addr{}}, true},
-		{"MLD", flow{mac, all, etherIPv6, protoICMPv6, icmp6ReportV2, zero6, all6, netip.Addr{}}, true},
-		{"a stranger's source", flow{mac, to, etherIPv4, protoTCP, 0, other, far, netip.Addr{}}, false},
-		{"no source", flow{mac, to, etherIPv4, protoTCP, 0, zero4, far, netip.Addr{}}, false},
-		{"IPv6 without source", flow{mac, to, etherIPv6, protoUDP, 0, zero6, node6, netip.Addr{}}, false},
-		{"to loopback", flow{mac, to, etherIPv4, protoTCP, 0, own, netip.MustParseAddr("127.0.0.1"), netip.Addr{}}, false},
-		{"to 0/8", flow{mac, all, etherARP, 0, 0, own, netip.MustParseAddr("0.0.0.1"), netip.Addr{}}, false},
-		{"for ::1", flow{mac, all, etherIPv6, protoICMPv6, icmp6NS, zero6, all6, netip.IPv6Loopback()}, false},
-		{"to the anchor", flow{mac, [6]byte{2}, etherIPv4, protoTCP, 0, own, far, netip.Addr{}}, false},
-		{"VLAN", flow{mac, to, 0x8100, 0, 0, netip.Addr{}, netip.Addr{}, netip.Addr{}}, false},
-		{"multicast to one", flow{mac, to, etherIPv6, protoUDP, 0, node6, all6, netip.Addr{}}, false},
-		{"to itself", flow{mac, to, etherIPv4, protoTCP, 0, own, own, netip.Addr{}}, false},
+		{"own source", flow{mac, to, etherIPv4, protoTCP, 0, own, far, netip.Addr{}, false}, true},
+		{"ARP probe", flow{mac, all, etherARP, 0, 0, zero4, own, netip.Addr{}, false}, true},
+		{"IGMP", flow{mac, all, etherIPv4, protoIGMP, 0, zero4, netip.MustParseAddr("224.0.0.22"), netip.Addr{}, false}, true},
+		{"MLD", flow{mac, all, etherIPv6, protoICMPv6, icmp6ReportV2, zero6, all6, netip.Addr{}, false}, true},
+		{"a stranger's source", flow{mac, to, etherIPv4, protoTCP, 0, other, far, netip.Addr{}, false}, false},
+		{"no source", flow{mac, to, etherIPv4, protoTCP, 0, zero4, far, netip.Addr{}, false}, false},
+		{"IPv6 without source", flow{mac, to, etherIPv6, protoUDP, 0, zero6, node6, netip.Addr{}, false}, false},
+		{"to loopback", flow{mac, to, etherIPv4, protoTCP, 0, own, netip.MustParseAddr("127.0.0.1"), netip.Addr{}, false}, false},
+		{"to 0/8", flow{mac, all, etherARP, 0, 0, own, netip.MustParseAddr("0.0.0.1"), netip.Addr{}, false}, false},
+		{"for ::1", flow{mac, all, etherIPv6, protoICMPv6, icmp6NS, zero6, all6, netip.IPv6Loopback(), false}, false},
+		{"to the anchor", flow{mac, [6]byte{2}, etherIPv4, protoTCP, 0, own, far, netip.Addr{}, false}, false},
+		{"VLAN", flow{mac, to, 0x8100, 0, 0, netip.Addr{}, netip.Addr{}, netip.Addr{}, false}, false},
+		{"multicast to one", flow{mac, to, etherIPv6, protoUDP, 0, node6, all6, netip.Addr{}, false}, false},
+		{"to itself", flow{mac, to, etherIPv4, protoTCP, 0, own, own, netip.Addr{}, false}, false},
 	} {
 		w := newWatch("wire", tun.Ethernet)
 		w.permit(own, "corp")
