@@ -33,9 +33,9 @@ type prober struct {
 	mac     net.HardwareAddr // nil on an IP link
 	machine *learn.Machine
 	up      bool
-	ever    bool // it has been up
-	down    error
+	down    error // why it is not, if known
 	heard   heard
+	server  [6]byte // who DHCPv4 answers came from
 }
 
 // Run listens until the time is over or ctx ends, whichever comes first, gives back what it
@@ -128,6 +128,7 @@ func (p *prober) listen(ctx context.Context, frames <-chan []byte, until time.Du
 	})
 	defer timer.Stop()
 	events := p.Link.Events()
+	p.follow(tun.Event{Up: true}) // if it is not, the first event says so
 	for {
 		now := p.Clock.Monotonic()
 		if now >= until || ctx.Err() != nil {
@@ -160,7 +161,6 @@ func (p *prober) follow(e tun.Event) {
 		return
 	}
 	if p.up = e.Up; p.up {
-		p.ever = true
 		p.machine.LinkUp()
 	} else {
 		p.machine.LinkDown()
@@ -173,6 +173,9 @@ func (p *prober) take(f []byte) {
 	if kind == learn.Other {
 		p.answer(f)
 		return
+	}
+	if kind == learn.DHCPv4 && p.mac != nil {
+		p.server = station(f)
 	}
 	p.heard.note(kind, f, p.mac != nil)
 	p.machine.Receive(f)
@@ -196,6 +199,9 @@ func (p *prober) speak() {
 	for _, f := range p.machine.Frames() {
 		p.send(f)
 	}
+	for _, d := range p.machine.Datagrams() {
+		p.datagram(d)
+	}
 }
 
 // send sends a frame. Everything that matters is repeated.
@@ -203,10 +209,10 @@ func (p *prober) send(f []byte) { _ = p.Link.Send([][]byte{f}, tun.Meta{}) }
 
 // silent says why nothing could be heard, nil if it could.
 func (p *prober) silent() error {
-	if p.ever {
+	if p.up || len(p.heard) > 0 {
 		return nil
 	}
-	return errors.Join(errors.New("the link was never up"), p.down)
+	return errors.Join(errors.New("the link is down"), p.down)
 }
 
 // Summary returns a line about the whole.
