@@ -58,11 +58,12 @@ func KindOf(ethernet bool, head []byte) Kind {
 	if len(head) < etherLen {
 		return Other
 	}
-	switch binary.BigEndian.Uint16(head[12:]) {
-	case etherARP:
+	packet := head[etherLen:]
+	switch proto := binary.BigEndian.Uint16(head[12:]); {
+	case proto == etherARP:
 		return ARP
-	case etherIPv4, etherIPv6:
-		return kindOfIP(head[etherLen:])
+	case len(packet) > 0 && (proto == etherIPv4 && packet[0]>>4 == 4 || proto == etherIPv6 && packet[0]>>4 == 6):
+		return kindOfIP(packet)
 	}
 	return Other
 }
@@ -168,7 +169,7 @@ func udp(b []byte) (d datagram, ok bool) {
 			return d, false
 		}
 		proto, at, fragmented := upper6(b[:ipv6Len+n])
-		if proto != protoUDP || fragmented {
+		if proto != protoUDP || fragmented || at > ipv6Len+n {
 			return d, false
 		}
 		src, dst = netip.AddrFrom16([16]byte(b[8:])), netip.AddrFrom16([16]byte(b[24:]))
