@@ -168,6 +168,9 @@ func (c *Client) Next() (at time.Duration, ok bool) {
 	if l := c.held(); l != nil {
 		at = min(at, l.Expires)
 	}
+	if c.asksAgain() {
+		at = min(at, c.before.Expires)
+	}
 	if c.acd != nil && c.state != Down {
 		if t, ok := c.acd.Next(); ok {
 			at = min(at, t)
@@ -183,6 +186,9 @@ func (c *Client) held() *Lease {
 	}
 	return c.lease
 }
+
+// asksAgain reports whether the client is about to ask, or asks, for what was leased before.
+func (c *Client) asksAgain() bool { return c.state == InitReboot || c.state == Rebooting }
 
 // LinkUp begins, or begins again after [Client.LinkDown]: a lease that is not over is
 // asked for again, since the link may lead elsewhere now (RFC 2131 section 3.7).
@@ -262,6 +268,9 @@ func (c *Client) enter(s State, next time.Duration, why string) {
 func (c *Client) expire(now time.Duration) {
 	if c.before != nil && c.before.Expires <= now {
 		c.before = nil
+		if c.asksAgain() {
+			c.enter(Init, now, "the lease from before is over")
+		}
 	}
 	l := c.held()
 	if l == nil || l.Expires > now {
@@ -307,7 +316,8 @@ func (c *Client) Advance(now time.Duration) {
 		c.request(now)
 	case Rebooting:
 		if c.tries == rebootTries {
-			c.keep(now)
+			// RFC 2131 section 3.2 allows to go on with it.
+			c.accept(now, c.before, "no server answers; the lease from before goes on")
 			return
 		}
 		c.request(now)
@@ -319,18 +329,6 @@ func (c *Client) Advance(now time.Duration) {
 		c.renew(now)
 	case Probing, Down, Released:
 	}
-}
-
-// keep goes on with the lease from before, which RFC 2131 section 3.2 allows when nobody
-// says anything about it.
-func (c *Client) keep(now time.Duration) {
-	l := c.before
-	if l == nil || l.Expires <= now {
-		c.drop()
-		c.enter(Init, now, "the lease from before is over")
-		return
-	}
-	c.accept(now, l, "no server answers; the lease from before goes on")
 }
 
 // accept takes a lease that may be used as far as servers are concerned.

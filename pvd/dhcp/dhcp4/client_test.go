@@ -566,3 +566,114 @@ func TestStateNames(t *testing.T) {
 		t.Errorf("%d names: %v", len(seen), seen)
 	}
 }
+
+// TestPreviousEnds has a lease from before that ends before anybody has confirmed it, in
+// each of the states in which it is waited for.
+func TestPreviousEnds(t *testing.T) {
+	whole := newWorld(t).bind()
+	for _, left := range []time.Duration{1, time.Second, 3 * time.Second, 6 * time.Second, 10 * time.Second, 20 * time.Second} {
+		for s := range uint64(5) {
+			w := newWorld(t, seed(s), func(c *Config) {
+				l := *whole
+				l.T1, l.T2, l.Expires = left/4, left/2, left
+				c.Previous = &l
+			})
+			w.LinkUp(0)
+			w.until(left - 1)
+			if got, _ := w.State(); got != InitReboot && got != Rebooting {
+				t.Fatalf("%v left: state %v", left, got)
+			}
+			xid := w.xid
+			w.now = left
+			m := &Message{XID: xid}
+			copy(m.Hardware[:], mac[:])
+			w.receive(reply(m, Ack)) // of which it is too late to take notice
+			if got, _ := w.State(); got != Init {
+				t.Fatalf("%v left: state %v", left, got)
+			}
+			if d := w.one(); d.Type() != Discover || d.at != left {
+				t.Errorf("%v left: type %d at %v", left, d.Type(), d.at)
+			}
+		}
+	}
+	// Nobody calls in time.
+	w := newWorld(t, func(c *Config) { c.Previous = whole })
+	w.LinkUp(0)
+	w.one()
+	w.now = whole.Expires + time.Hour
+	w.Advance(w.now)
+	if d := w.one(); d.Type() != Discover || w.Lease() != nil {
+		t.Errorf("sent type %d, lease %v", d.Type(), w.Lease())
+	}
+}
+
+// TestLinkDownWhileProbing: what was being checked is asked for again.
+func TestLinkDownWhileProbing(t *testing.T) {
+	w := newWorld(t)
+	w.LinkUp(0)
+	w.receive(reply(w.one().Message, Offer))
+	w.receive(reply(w.one().Message, Ack))
+	w.is(Probing)
+	w.LinkDown()
+	if w.Tentative() != nil || w.Lease() != nil {
+		t.Error("it is still there")
+	}
+	if n := len(w.until(time.Minute)); n > 0 || len(w.ARPs()) > 0 {
+		t.Errorf("sent %d messages without link", n)
+	}
+	w.LinkUp(w.now)
+	r := w.one()
+	if w.is(Rebooting); r.Type() != Request || !bytes.Equal(r.Options[optRequestedAddr], address.AsSlice()) {
+		t.Errorf("sent %+v", r)
+	}
+	w.receive(reply(r.Message, Ack))
+	w.until(w.now + 10*time.Second)
+	w.is(Bound)
+
+	w.Release(w.now)
+	w.LinkDown()
+	w.is(Released) // which is for LinkUp to end
+}
+
+// TestNAKWithoutServer: nobody refuses anything without saying who it is.
+func TestNAKWithoutServer(t *testing.T) {
+	l := newWorld(t).bind()
+	for name, change := range map[string]func(*Message){
+		"none":      option(optServer),
+		"short":     option(optServer, 192, 0, 2),
+		"multicast": option(optServer, 224, 0, 0, 1),
+	} {
+		w := newWorld(t, func(c *Config) { c.Previous = l })
+		w.LinkUp(0)
+		w.receive(reply(w.one().Message, Nak, change))
+		if w.is(Rebooting); w.Ignored()[badServer] != 1 {
+			t.Errorf("%s: ignored %v", name, w.Ignored())
+		}
+	}
+}
+
+// TestBadMessages: what is no message of DHCP is ignored, and the next good one taken.
+func TestBadMessages(t *testing.T) {
+	for name, change := range map[string]func(b []byte) []byte{
+		"empty":                 func([]byte) []byte { return nil },
+		"without cookie":        func(b []byte) []byte { return b[:headerLen] },
+		"cookie":                func(b []byte) []byte { b[headerLen+3]++; return b },
+		"too long":              func(b []byte) []byte { return append(b, make([]byte, maxMessage)...) },
+		"option cut":            func(b []byte) []byte { return append(b[:headerLen+4], optType, 1, byte(Offer), optMask, 4, 255) },
+		"option without length": func(b []byte) []byte { return append(b[:headerLen+4], optType, 1, byte(Offer), optMask) },
+		"option cut in file": func(b []byte) []byte {
+			copy(b[fileAt:], bytes.Repeat([]byte{optDomain, 60}, 64))
+			return append(b[:headerLen+4], optType, 1, byte(Offer), optOverload, 1, 1, optEnd)
+		},
+	} {
+		w := newWorld(t)
+		w.LinkUp(0)
+		d := w.one()
+		w.Receive(w.now, from, change(reply(d.Message, Offer).Append(nil)))
+		if w.is(Selecting); w.Ignored()[badMessage] != 1 {
+			t.Errorf("%s: ignored %v", name, w.Ignored())
+		}
+		w.receive(reply(d.Message, Offer))
+		w.is(Requesting)
+	}
+}

@@ -2,6 +2,7 @@ package dhcp4
 
 import (
 	"maps"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -49,24 +50,32 @@ func FuzzClient(f *testing.F) {
 	ack := reply(&Message{}, Ack)
 	copy(ack.Hardware[:], mac[:])
 	for typ := Discover; typ <= ForceRenew; typ++ {
-		for state := range byte(4) {
+		for state := range byte(5) {
 			ack.Options[optType] = []byte{byte(typ)}
 			f.Add(state, ack.Append(nil))
 		}
 	}
 	f.Fuzz(func(t *testing.T, state byte, b []byte) {
 		w := newWorld(t)
+		if state == 4 { // with a lease from before that is about to end
+			w = newWorld(t, func(c *Config) {
+				c.Previous = &Lease{
+					Addr: netip.PrefixFrom(address, 24), Server: server,
+					T1: time.Second, T2: 2 * time.Second, Expires: 10 * time.Second,
+				}
+			})
+		}
 		w.LinkUp(0)
 		d := w.one()
-		if state > 0 {
+		if state > 0 && state < 4 {
 			w.receive(reply(d.Message, Offer))
 			d = w.one()
 		}
-		if state > 1 {
+		if state > 1 && state < 4 {
 			w.receive(reply(d.Message, Ack))
 			w.until(time.Minute)
 		}
-		if state > 2 {
+		if state > 2 && state < 4 {
 			d = w.one()
 		}
 		if len(b) >= 8 { // most of it is to be about this exchange
