@@ -25,6 +25,10 @@ const (
 	// sharedFragmentLife is how long that is, as long as gVisor waits for the missing ones
 	// (RFC 791 section 3.2 has 15 seconds, RFC 1122 section 3.3.2 60 to 120).
 	sharedFragmentLife = 30 * time.Second
+
+	// announceInterval is the time between the two announcements of an address that another
+	// PvD answers for from now on (RFC 5227 section 1.1, ANNOUNCE_INTERVAL).
+	announceInterval = 2 * time.Second
 )
 
 // The ephemeral ports, of which a PvD that shares an address has a part: those that gVisor

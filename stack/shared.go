@@ -229,21 +229,6 @@ func (sh *sharing) oneAnswers(group ports) ports {
 	return group
 }
 
-// announce tells the link which station has an address now (RFC 5227 section 2.3).
-func (p *port) announce(a netip.Addr) {
-	request := make(header.ARP, header.ARPSize)
-	request.SetIPv4OverEthernet()
-	request.SetOp(header.ARPRequest)
-	copy(request.HardwareAddressSender(), p.mac)
-	copy(request.ProtocolAddressSender(), a.AsSlice())
-	copy(request.ProtocolAddressTarget(), a.AsSlice())
-	var ether [tun.EthernetHeaderLen]byte
-	copy(ether[0:6], header.EthernetBroadcastAddress)
-	copy(ether[6:12], p.mac)
-	binary.BigEndian.PutUint16(ether[12:14], uint16(arp.ProtocolNumber))
-	p.stats.add(p.transmit([][]byte{ether[:], request}, tun.Meta{}, true))
-}
-
 // announceShared announces the addresses that were shared until the table t came, and whose
 // station was that of a PvD which does not answer for them any more.
 func (was *linkTable) announceShared(t *linkTable) {
@@ -259,4 +244,37 @@ func (was *linkTable) announceShared(t *linkTable) {
 			p.announce(a)
 		}
 	}
+}
+
+// announce tells the link which station has an address now, and once more (RFC 5227 section
+// 2.3): a neighbour may have heard the other one just before, and believe it. It runs on the
+// registry's writer.
+func (p *port) announce(a netip.Addr) {
+	p.sendAnnouncement(a)
+	again := make(chan struct{})
+	timer := p.domain.host.clock.AfterFunc(announceInterval, func() { close(again) })
+	p.link.done.Go(func() { // until then, or until the port is closed
+		defer timer.Stop()
+		select {
+		case <-again:
+			if p.owns(a) {
+				p.sendAnnouncement(a)
+			}
+		case <-p.closed:
+		}
+	})
+}
+
+func (p *port) sendAnnouncement(a netip.Addr) {
+	request := make(header.ARP, header.ARPSize)
+	request.SetIPv4OverEthernet()
+	request.SetOp(header.ARPRequest)
+	copy(request.HardwareAddressSender(), p.mac)
+	copy(request.ProtocolAddressSender(), a.AsSlice())
+	copy(request.ProtocolAddressTarget(), a.AsSlice())
+	var ether [tun.EthernetHeaderLen]byte
+	copy(ether[0:6], header.EthernetBroadcastAddress)
+	copy(ether[6:12], p.mac)
+	binary.BigEndian.PutUint16(ether[12:14], uint16(arp.ProtocolNumber))
+	p.stats.add(p.transmit([][]byte{ether[:], request}, tun.Meta{}, true))
 }

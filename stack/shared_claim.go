@@ -137,6 +137,10 @@ func (dl *dialing) connectShared(p path, to netip.AddrPort) (*TCPConn, error) {
 	} else { // it does no longer
 		err = connect(f.port)
 	}
+	if errors.Is(err, syscall.EADDRNOTAVAIL) && f.port == 0 && p.natural {
+		// gVisor knows which of the PvD's own ports may be taken over from TIME-WAIT.
+		c, err = dl.newTCP(p, netip.AddrPort{}, to)
+	}
 	return c, callError("connect", err)
 }
 
