@@ -185,6 +185,7 @@ func TestTLS(t *testing.T) {
 	})
 	r := over("dot", s.addr, s.roots)
 	defer r.Close()
+	r.conf.Timeout = 10 * time.Second
 	var wg sync.WaitGroup
 	for i := range maxPipelined {
 		wg.Go(func() {

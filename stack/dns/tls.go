@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/binary"
@@ -175,14 +176,14 @@ func (t *stream) roundTrip(ctx context.Context, s *sent) (msg []byte, source net
 	w := &waiter{s: *s, got: make(chan []byte, 1)}
 	id, ok := t.register(w)
 	if !ok {
-		return nil, source, errStream
+		return nil, source, t.failure()
 	}
-	heard := false
-	defer func() { t.release(id, heard || ctx.Err() == nil) }()
+	silent := false
+	defer func() { t.release(id, silent) }()
 	select {
 	case <-t.ready:
 	case <-ctx.Done():
-		return nil, source, context.Cause(ctx)
+		return nil, source, context.Cause(ctx) // the next query waits for it, too
 	}
 	if t.err != nil {
 		return nil, source, t.err
@@ -193,12 +194,22 @@ func (t *stream) roundTrip(ctx context.Context, s *sent) (msg []byte, source net
 	}
 	select {
 	case msg := <-w.got:
-		heard = true
 		return msg, source, nil
 	case <-t.ended:
 		return nil, source, errStream
 	case <-ctx.Done():
+		silent = errors.Is(context.Cause(ctx), errTimeout)
 		return nil, source, context.Cause(ctx)
+	}
+}
+
+// failure returns why a connection takes no queries.
+func (t *stream) failure() error {
+	select {
+	case <-t.ready:
+		return cmp.Or(t.err, errStream)
+	default:
+		return errStream
 	}
 }
 
@@ -224,10 +235,10 @@ func (t *stream) register(w *waiter) (id uint16, ok bool) {
 
 // release forgets a query. A connection on which one was not answered is not used again: it
 // may be dead, and nothing would tell for long.
-func (t *stream) release(id uint16, good bool) {
+func (t *stream) release(id uint16, silent bool) {
 	t.mu.Lock()
 	delete(t.pending, id)
-	t.retired = t.retired || !good
+	t.retired = t.retired || silent
 	empty, retired := len(t.pending) == 0, t.retired
 	if empty && !retired {
 		if t.idle == nil {
