@@ -16,6 +16,7 @@ import (
 	"github.com/pvdstack/pvdstack/cmd/pvdstack/internal/daemon"
 	"github.com/pvdstack/pvdstack/pvd"
 	"github.com/pvdstack/pvdstack/pvd/addrsel"
+	"github.com/pvdstack/pvdstack/pvd/learn"
 	"github.com/pvdstack/pvdstack/pvd/selection"
 )
 
@@ -61,6 +62,12 @@ func summary(c *config.Config) string {
 	for _, p := range c.PvDs {
 		fmt.Fprintf(&b, "pvd %s: %s\n", p.Name, describePvD(p))
 	}
+	for i, p := range c.Learned {
+		fmt.Fprintf(&b, "pvd %s: %s\n", p.Name, describeLearned(c.Learn[i]))
+	}
+	for _, r := range c.Learn[len(c.Learned):] {
+		fmt.Fprintf(&b, "what is learned on %s: %s\n", r.Match.Link, strings.Join(describeChanges(r), "; "))
+	}
 	fmt.Fprintf(&b, "default: %s\n", describeDefault(c))
 	for _, r := range c.Rules {
 		fmt.Fprintf(&b, "rule %s\n", describeRule(r))
@@ -70,6 +77,12 @@ func summary(c *config.Config) string {
 	}
 	for _, p := range c.Proxies {
 		fmt.Fprintf(&b, "socks5 %s: %s, %s\n", p.Listen, describeProxy(p), count(len(p.Users), "user"))
+	}
+	if c.State != "" {
+		fmt.Fprintf(&b, "state: kept in %s\n", c.State)
+	}
+	if c.Roots != "" {
+		fmt.Fprintf(&b, "roots: those of %s\n", c.Roots)
 	}
 	return b.String()
 }
@@ -167,7 +180,64 @@ func describeLink(l config.Link) string {
 	if l.Host.Bridge != "" {
 		parts = append(parts, "in bridge "+l.Host.Bridge)
 	}
+	if d := l.Discover; d != (config.Discover{}) {
+		parts = append(parts, "learning by "+strings.Join(chosen(
+			option{d.RA, "router advertisements"}, option{d.DHCP4, "DHCPv4"}, option{d.DHCP6, "DHCPv6"}), " and "))
+		parts = append(parts, chosen(
+			option{d.Temporary, "temporary addresses"}, option{d.Prefixes, "delegated prefixes"},
+			option{d.IPv6Only, "without IPv4 where the network wants that"}, option{d.Information, "asking PvDs for more"})...)
+	}
 	return strings.Join(parts, ", ")
+}
+
+// An option is a word for something that may be chosen.
+type option struct {
+	chosen bool
+	word   string
+}
+
+// chosen returns the words for what is chosen.
+func chosen(options ...option) (words []string) {
+	for _, o := range options {
+		if o.chosen {
+			words = append(words, o.word)
+		}
+	}
+	return words
+}
+
+// describeLearned says which PvD a rule is for and what becomes of it.
+func describeLearned(r learn.Rule) string {
+	m := r.Match
+	what := "learned"
+	switch {
+	case m.ID != "":
+		what += ", id " + string(m.ID)
+	default:
+		what += ", implicit"
+	}
+	if m.Link != "" {
+		what += " on " + m.Link
+	}
+	if m.Router.IsValid() {
+		what += " of router " + m.Router.String()
+	}
+	if r.Merge {
+		what += ", one on all links"
+	}
+	return strings.Join(append([]string{what}, describeChanges(r)...), "; ")
+}
+
+// describeChanges says what becomes of what is learned.
+func describeChanges(r learn.Rule) (parts []string) {
+	no := chosen(option{r.Refuse.Addresses, "addresses"}, option{r.Refuse.Routes, "routes"}, option{r.Refuse.DNS, "DNS"})
+	if len(no) > 0 {
+		parts = append(parts, "the network's "+strings.Join(no, " and ")+" not accepted")
+	}
+	for _, m := range r.Modify {
+		parts = append(parts, fmt.Sprintf("%v %v", m.Op(), m.Key()))
+	}
+	return parts
 }
 
 func describePvD(p config.PvD) string {
