@@ -80,7 +80,7 @@ func (l *learnedHere) note(dir tun.Direction, f flow) bool {
 			if len(l.adverts) == maxAdverts {
 				l.adverts = l.adverts[1:]
 			}
-			l.adverts = append(l.adverts, now)
+			l.adverts = append(l.adverts, advert{f.src, now})
 		}
 		return !l.deaf
 	}
@@ -175,13 +175,31 @@ func (w *watch) learnHere(networks ...netip.Prefix) *learnedHere {
 	return w.learned
 }
 
+// An advert is a router advertisement that arrived.
+type advert struct {
+	router netip.Addr
+	at     time.Time
+}
+
 // advert returns when the last advertisement arrived before a moment.
 func (w *watch) advert(before time.Time) (at time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, a := range w.learned.adverts {
-		if !a.After(before) {
-			at = a
+		if !a.at.After(before) {
+			at = a.at
+		}
+	}
+	return at
+}
+
+// advertFrom returns when the last advertisement of a router arrived.
+func (w *watch) advertFrom(router netip.Addr) (at time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, a := range w.learned.adverts {
+		if a.router == router {
+			at = a.at
 		}
 	}
 	return at
@@ -255,6 +273,9 @@ func (r *rig) tell(ev pvd.Event) {
 			on[a.Link] = append(on[a.Link], a.Prefix.Addr())
 		}
 	}
+	r.mu.Lock()
+	r.versions = append(r.versions, version{time.Now(), ev.Ref, ev.Info})
+	r.mu.Unlock()
 	for name, w := range r.watches {
 		w.learn(ev.Ref, links, on[name])
 	}

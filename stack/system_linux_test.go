@@ -40,6 +40,9 @@ type rig struct {
 
 	follow   sync.Once     // the watches are told what PvDs are learned
 	followed chan struct{} // closed when that has ended; nil: it has not begun
+
+	mu       sync.Mutex
+	versions []version // of learned PvDs, as far as they are followed
 }
 
 // newRig returns a host without links, which is the first thing that the test makes. When
