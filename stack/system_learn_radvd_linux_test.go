@@ -93,7 +93,7 @@ func TestSystemLearnsRouters(t *testing.T) {
 		since = time.Now()
 		d.write("radvd.conf", advertise("fe80::a", "AdvDefaultLifetime 4; AdvLinkMTU 1300; prefix 2001:db8:a::/64 {};"))
 		d.signal(syscall.SIGHUP)
-		r.inForce(t, n, "a lifetime of 4 s", since, func(i *pvd.Info) bool {
+		r.inForce(t, n, "wire", "a lifetime of 4 s", since, func(i *pvd.Info) bool {
 			mtu, _ := pvd.MTU.Get(i)
 			return mtu == 1300
 		})
@@ -105,7 +105,7 @@ func TestSystemLearnsRouters(t *testing.T) {
 		}
 		since = time.Now()
 		d.start()
-		r.inForce(t, n, "the router that is back", since, pvd.HasDefault6.Holds)
+		r.inForce(t, n, "wire", "the router that is back", since, pvd.HasDefault6.Holds)
 		talk(t, n, kernel{machines["a"].ns}, own, far6)
 	})
 	for i, was := range others {

@@ -27,8 +27,8 @@ type learnedHere struct {
 	spans   map[netip.Addr][]*span
 	strays  []stray
 	wrong   []string
-	adverts []time.Time // when the latest advertisements arrived
-	deaf    bool        // what arrives is not kept
+	adverts []advert // the latest that arrived
+	deaf    bool     // what arrives is not kept
 }
 
 // A span is the time that a PvD has an address for.
