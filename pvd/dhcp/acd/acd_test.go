@@ -165,3 +165,51 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestParse reads what it has written, and refuses what is no ARP of IPv4 over Ethernet.
+func TestParse(t *testing.T) {
+	want := ARP{Op: Reply, SenderMAC: them, TargetMAC: me, SenderIP: addr, TargetIP: addr.Next()}
+	b := append(want.Append(nil), make([]byte, 18)...) // padded as Ethernet has it
+	if got, err := Parse(b); err != nil || got != want {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for name, change := range map[string]func(b []byte) []byte{
+		"short":            func(b []byte) []byte { return b[:Len-1] },
+		"hardware":         func(b []byte) []byte { b[1] = 6; return b },
+		"protocol":         func(b []byte) []byte { b[3] = 1; return b },
+		"hardware length":  func(b []byte) []byte { b[4] = 8; return b },
+		"protocol length":  func(b []byte) []byte { b[5] = 16; return b },
+		"operation 0":      func(b []byte) []byte { b[7] = 0; return b },
+		"reverse ARP":      func(b []byte) []byte { b[7] = 3; return b },
+		"operation of 256": func(b []byte) []byte { b[6] = 1; return b },
+	} {
+		if a, err := Parse(change(want.Append(nil))); err == nil {
+			t.Errorf("%s: %+v", name, a)
+		}
+	}
+}
+
+// TestEarly calls before it is time, and after all is done.
+func TestEarly(t *testing.T) {
+	m := New(0, me, addr, rand.NewPCG(1, 1))
+	at, _ := m.Next()
+	m.Advance(at - 1)
+	if out := m.Take(); len(out) != 0 {
+		t.Errorf("sent %v too soon", out)
+	}
+	run(m, time.Hour)
+	m.Advance(2 * time.Hour)
+	if out := m.Take(); len(out) != 0 || m.State() != Defending {
+		t.Errorf("in %v sent %v", m.State(), out)
+	}
+}
+
+func TestStateNames(t *testing.T) {
+	seen := map[string]bool{}
+	for s := Probing; s <= Conflict+1; s++ {
+		seen[s.String()] = true
+	}
+	if len(seen) != int(Conflict)+2 {
+		t.Errorf("%d names: %v", len(seen), seen)
+	}
+}

@@ -66,9 +66,6 @@ func (m *Machine) Restart(now time.Duration) {
 	m.next = now + m.between(0, probeWait)
 }
 
-// Addr returns the address that the machine watches over.
-func (m *Machine) Addr() netip.Addr { return m.addr }
-
 // State returns how far the machine has come.
 func (m *Machine) State() State { return m.state }
 
