@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"slices"
 	"syscall"
-	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
@@ -43,36 +42,15 @@ func (dl *dialing) dial(ctx context.Context) (net.Conn, error) {
 	if err != nil {
 		return nil, dl.error(netip.AddrPort{}, err)
 	}
-	var first error // of several errors that of the first address tells most
-	for i, a := range addrs {
-		to := netip.AddrPortFrom(a, dl.port)
-		if ctx.Err() != nil {
-			if first == nil {
-				first = dl.error(to, contextError(ctx))
-			}
-			break
-		}
-		try, cancel := share(ctx, len(addrs)-i)
-		c, err := dl.dialOne(try, to)
-		cancel()
-		if err == nil {
-			return c, nil
-		}
-		if first == nil {
-			first = dl.error(to, err)
-		}
+	if len(addrs) > 1 {
+		return dl.race(ctx, addrs)
 	}
-	return nil, first
-}
-
-// share returns a context with the part of ctx's time that the first of n addresses gets.
-func share(ctx context.Context, n int) (context.Context, context.CancelFunc) {
-	deadline, ok := ctx.Deadline()
-	if !ok || n == 1 {
-		return ctx, func() {}
+	to := netip.AddrPortFrom(addrs[0], dl.port)
+	c, err := dl.dialOne(ctx, to)
+	if err != nil {
+		return nil, dl.error(to, err)
 	}
-	left := time.Until(deadline)
-	return context.WithTimeout(ctx, min(left, max(left/time.Duration(n), dialShare)))
+	return c, nil
 }
 
 // addresses returns the host's addresses of the right family, in the order in which they
@@ -80,7 +58,10 @@ func share(ctx context.Context, n int) (context.Context, context.CancelFunc) {
 func (dl *dialing) addresses(ctx context.Context) ([]netip.Addr, error) {
 	if dl.addr.IsValid() && dl.family.allows(dl.addr) {
 		dl.only[0] = dl.addr
-		return dl.only[:], nil
+		if dl.addr.Is6() {
+			return dl.only[:], nil
+		}
+		return dl.translate(ctx, dl.only[:]), nil
 	}
 	var addrs []netip.Addr
 	if !dl.addr.IsValid() {
@@ -94,7 +75,9 @@ func (dl *dialing) addresses(ctx context.Context) ([]netip.Addr, error) {
 	if len(addrs) == 0 {
 		return nil, &net.AddrError{Err: "no suitable address found", Addr: dl.host}
 	}
+	addrs = dl.translate(ctx, addrs)
 	dl.d.sortDestinations(dl.local.Addr(), addrs)
+	alternate(addrs)
 	return addrs, nil
 }
 

@@ -26,9 +26,12 @@ const (
 	// given the chance to grow. Each time costs the endpoint's lock.
 	moderateAfter = 64 << 10
 
-	// dialShare is the least time that each of several addresses gets of a dial's
-	// deadline, as in package net: two SYNs.
-	dialShare = 2 * time.Second
+	// attemptDelay is the head start that each of several addresses has (RFC 8305
+	// section 8).
+	attemptDelay = 250 * time.Millisecond
+
+	// maxAttempts is how many of them are tried at a time.
+	maxAttempts = 8
 
 	// pathLife is how long datagrams to one destination follow the path of the first: long
 	// enough that most do not search, short enough to leave a router that fell silent.

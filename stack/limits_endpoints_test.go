@@ -278,30 +278,3 @@ func joined(t *testing.T) (out, in *TCPConn) {
 	})
 	return c.(*TCPConn), s.(*TCPConn)
 }
-
-// TestDialShare has a dial's time divided among addresses.
-func TestDialShare(t *testing.T) {
-	for _, tt := range []struct {
-		left time.Duration
-		n    int
-		want time.Duration
-	}{
-		{time.Minute, 1, time.Minute},
-		{time.Minute, 3, 20 * time.Second},
-		{5 * time.Second, 10, dialShare},
-		{time.Second, 10, time.Second},
-		{0, 2, 0}, // no deadline
-	} {
-		ctx, cancel := t.Context(), func() {}
-		if tt.left > 0 {
-			ctx, cancel = context.WithTimeout(ctx, tt.left)
-		}
-		got, stop := share(ctx, tt.n)
-		deadline, ok := got.Deadline()
-		if off := tt.want - time.Until(deadline); ok != (tt.want > 0) || (ok && (off < 0 || off > time.Second)) {
-			t.Errorf("%v among %d addresses: %v, %v", tt.left, tt.n, time.Until(deadline), ok)
-		}
-		stop()
-		cancel()
-	}
-}

@@ -1,0 +1,70 @@
+package stack
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+
+	"github.com/pvdstack/pvdstack/pvd"
+	"github.com/pvdstack/pvdstack/pvd/nat64"
+)
+
+// translate puts the addresses by which a translator of the PvD's is reached in the place of
+// IPv4 addresses that the PvD has no way to (RFC 8305 section 7, RFC 6147 section 5.1.7).
+// Where there is no translator they stay, for the error that they are worth.
+func (dl *dialing) translate(ctx context.Context, addrs []netip.Addr) []netip.Addr {
+	if dl.family == family4 || !slices.ContainsFunc(addrs, translatable) || !dl.d.lacks4(dl.local.Addr()) {
+		return addrs
+	}
+	prefixes := dl.d.translators(ctx)
+	if len(prefixes) == 0 {
+		return addrs
+	}
+	var made []netip.Addr
+	for _, a := range addrs {
+		if !translatable(a) {
+			made = append(made, a)
+			continue
+		}
+		for _, p := range prefixes {
+			if six, err := nat64.Synthesize(p, a); err == nil && !slices.Contains(made, six) {
+				made = append(made, six)
+			}
+		}
+	}
+	if len(made) == 0 {
+		return addrs
+	}
+	return made
+}
+
+// translatable reports whether an address is one that a translator can stand for: of IPv4,
+// and not about the PvD or its links.
+func translatable(a netip.Addr) bool {
+	return a.Is4() && a.IsGlobalUnicast() && !a.IsLinkLocalUnicast() && a != limitedBroadcast
+}
+
+// lacks4 reports whether the PvD can have no IPv4 packet leave, from a source of the
+// caller's if that is valid.
+func (d *domain) lacks4(src netip.Addr) bool {
+	if src.IsValid() && src.Is4() {
+		return false // it is the caller's wish
+	}
+	return !slices.ContainsFunc(d.plan.Load().addrs, func(a pvd.AddressInfo) bool {
+		return a.Prefix.Addr().Is4() && (a.State.Usable() || a.State == pvd.Tentative)
+	})
+}
+
+// translators returns the prefixes of the PvD's translators: those that it is known to
+// have, or else those that its name servers know (RFC 7050), which are asked again when what
+// they said is over.
+func (d *domain) translators(ctx context.Context) []netip.Prefix {
+	if known, ok := pvd.NAT64.Get(d.info.Load()); ok {
+		return known
+	}
+	addrs, err := d.lookup(ctx, "ip6", nat64.Name)
+	if err != nil {
+		return nil
+	}
+	return nat64.Prefixes(addrs)
+}
