@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/pvdstack/pvdstack/pvd/addinfo"
+	"github.com/pvdstack/pvdstack/pvd/ra"
 )
 
 // inform keeps the schedules of additional information and of the captive portal up to
@@ -13,34 +14,43 @@ func (m *Machine) inform(b *member, f *facts) {
 	if !m.config.Information {
 		return
 	}
-	if b.key.Explicit() && f.learned != nil && f.learned != b.facts.learned {
-		o := f.learned.Option
-		a := addinfo.Advert{HasInfo: o.HTTP, Delay: o.Delay, Sequence: o.Sequence}
-		for _, p := range f.learned.Prefixes {
-			a.Prefixes = append(a.Prefixes, p.Prefix)
-		}
-		m.info.Update(b.key.ID, a)
-	}
-	if b.key.Explicit() {
+	if b.key.Explicit() && f.learned != nil {
+		m.advise(b, f.learned)
 		f.object = m.info.Object(b.key.ID)
 		f.report, f.asked = m.info.Report(b.key.ID)
 	}
-	b.portal.SetAPI(m.portalURI(f))
+	if uris := portals(f); len(uris) > 0 {
+		b.portal.SetAPI(uris[0].uri)
+	} else {
+		b.portal.SetAPI("")
+	}
 	f.answer = b.portal.Answer()
 	f.portal, _ = b.portal.Report()
 }
 
-// portalURI returns the URI of the captive portal's API. What is said inside the PvD's own
-// advertisement goes before what is said to all of the link.
-func (m *Machine) portalURI(f *facts) string {
-	uri := ""
-	say := func(which, u string) {
-		switch {
-		case u == "" || u == uri:
-		case uri == "":
-			uri = u
-		default:
-			m.remark(netip.Addr{}, "captive portal: %s names %q, which is not %q (RFC 8910 section 3)", which, u, uri)
+// advise tells the schedule what routers say of additional information, if that is news.
+func (m *Machine) advise(b *member, l *ra.PvD) {
+	if b.informed == l {
+		return
+	}
+	b.informed = l
+	a := addinfo.Advert{HasInfo: l.Option.HTTP, Delay: l.Option.Delay, Sequence: l.Option.Sequence}
+	for _, p := range l.Prefixes {
+		a.Prefixes = append(a.Prefixes, p.Prefix)
+	}
+	m.info.Update(b.key.ID, a)
+	m.info.SetReady(b.key.ID, b.ready) // which it does not remember across attachments
+}
+
+// A portal is where a captive portal's API is said to be.
+type portal struct{ who, uri string }
+
+// portals returns what is said of the captive portal's API; the first counts. What is said
+// inside the PvD's own advertisement goes before what is said to all of the link.
+func portals(f *facts) (said []portal) {
+	say := func(who, uri string) {
+		if uri != "" {
+			said = append(said, portal{who, uri})
 		}
 	}
 	if f.learned != nil {
@@ -49,10 +59,28 @@ func (m *Machine) portalURI(f *facts) string {
 	if f.info6 != nil {
 		say("DHCPv6", f.info6.Portal)
 	}
+	if f.other6 != nil {
+		say("DHCPv6", f.other6.Portal)
+	}
 	if f.lease4 != nil {
 		say("DHCPv4", f.lease4.Portal)
 	}
-	return uri
+	return said
+}
+
+// portalURI returns the URI of the captive portal's API, and remarks on others.
+func (m *Machine) portalURI(f *facts) string {
+	said := portals(f)
+	if len(said) == 0 {
+		return ""
+	}
+	for _, other := range said[1:] {
+		if other.uri != said[0].uri {
+			m.remark(netip.Addr{}, "captive portal: %s names %.100q, which is not %.100q (RFC 8910 section 3)",
+				other.who, other.uri, said[0].uri)
+		}
+	}
+	return said[0].uri
 }
 
 // A Request is one for additional information, or to the API of a captive portal, that is

@@ -1,6 +1,10 @@
 package learn
 
-import "time"
+import (
+	"time"
+
+	"github.com/pvdstack/pvdstack/pvd/ra"
+)
 
 // What a link's network may make a machine do and keep. The packages that it is made of
 // have limits of their own: 64 PvDs, routers, prefixes and so on of a link (package ra).
@@ -17,10 +21,20 @@ const (
 	// that do not: a machine says a handful at a time.
 	maxFrames = 256
 
+	// maxRecord is the length in octets of a record of leases: one of DHCPv4 and maxLeases6.
+	maxRecord = 1 << 22
+
+	// maxLeases6 is how many leases of DHCPv6 a link has, one for each PvD.
+	maxLeases6 = ra.MaxPvDs
+
 	// maxRemarks is how many remarks are kept, the latest ones.
 	maxRemarks = 64
 )
 
 // verifyWait is how long after a link came back a router may take to be heard: three
-// solicitations (RFC 4861 section 6.3.7). One that is not heard is not there any more.
-const verifyWait = 12 * time.Second
+// solicitations, verifyInterval apart (RFC 4861 section 10). One that is not heard is not
+// there any more.
+const (
+	verifyInterval = 4 * time.Second
+	verifyWait     = 3 * verifyInterval
+)

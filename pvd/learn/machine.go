@@ -53,7 +53,7 @@ type Config struct {
 	Rules Rules
 
 	// Lease is a record of what was leased before, as [Machine.Lease] has returned it, or
-	// nil. One that can not be used is ignored.
+	// nil. What of it can not be used is ignored.
 	Lease []byte
 }
 
@@ -67,11 +67,10 @@ type Machine struct {
 	clock  pvd.Clock
 	mac    [6]byte
 
-	ra     *ra.Engine
-	v4     *dhcp4.Client
-	v6     *dhcp6.Client
-	v6mode bool // v6 asks for addresses, too
-	info   *addinfo.Schedule
+	ra   *ra.Engine
+	v4   *dhcp4.Client
+	v6   *dhcp6.Client // asks for configuration other than addresses; nil: nobody wants it
+	info *addinfo.Schedule
 
 	up      bool
 	again   *reattachment // nil: nothing is to be found out
@@ -82,10 +81,10 @@ type Machine struct {
 	remarks remarks
 
 	leased4 *dhcp4.Lease
-	leased6 *dhcp6.Lease
 	version uint64
 	dirty   bool
-	saved   *dhcp4.Lease // what Lease has returned last
+	before  before  // what was leased before
+	saved   []saved // what Lease has returned last
 }
 
 // A Datagram is one that has to be sent in a PvD, by its routes, instead of as a frame.
@@ -127,6 +126,7 @@ func New(c Config) (*Machine, error) {
 		}
 		m.ra = e
 	}
+	m.readRecord()
 	if c.DHCPv4 {
 		if err := m.newClient4(); err != nil {
 			return nil, fmt.Errorf("learn: link %q: %w", c.Link, err)
@@ -141,17 +141,10 @@ type unpredictable struct{}
 func (unpredictable) Uint64() uint64 { return rand.Uint64() }
 
 func (m *Machine) newClient4() error {
-	var previous *dhcp4.Lease
-	if len(m.config.Lease) > 0 {
-		var err error
-		if previous, err = dhcp4.ParseRecord(m.config.Lease, m.clock.Now(), m.now()); err != nil {
-			m.remark(netip.Addr{}, "the lease from before is not used: %v", err)
-		}
-	}
 	duid := dhcp.NewDUID(m.config.Secret, "", m.config.Link)
 	c, err := dhcp4.New(dhcp4.Config{
 		HardwareAddr: m.mac, ClientID: dhcp.ClientID4(duid, dhcp.NewIAID(m.config.Secret, "", m.config.Link)),
-		Rand: m.config.Random, IPv6Only: m.config.IPv6Only, Previous: previous,
+		Rand: m.config.Random, IPv6Only: m.config.IPv6Only, Previous: m.previous4(),
 	})
 	m.v4 = c
 	return err
@@ -179,29 +172,32 @@ func (m *Machine) LinkUp() {
 	m.info.Reset()
 	for _, b := range m.members {
 		b.portal.Reset()
-		b.facts = facts{} // so that the schedule hears of it again
+		b.informed = nil // the schedule has to hear of it again
 	}
 	m.settle()
 }
 
 // LinkDown says that no frames can pass.
 func (m *Machine) LinkDown() {
-	m.up = false
+	m.up, m.again = false, nil
 	if m.ra != nil {
 		m.ra.LinkDown()
 	}
 	if m.v4 != nil {
 		m.v4.LinkDown()
 	}
-	if m.v6 != nil {
-		m.v6.LinkDown()
+	for _, c := range m.clients6() {
+		c.LinkDown()
 	}
 	m.settle()
 }
 
 // Resume says that the machine has slept: what is over ends, leases are verified, and
-// routers are looked for.
+// routers are looked for as after LinkUp, since the link may lead elsewhere now.
 func (m *Machine) Resume() {
+	if m.up {
+		m.reattach()
+	}
 	now := m.now()
 	if m.ra != nil {
 		m.ra.Resume(now)
@@ -209,8 +205,8 @@ func (m *Machine) Resume() {
 	if m.v4 != nil {
 		m.v4.Resume(now)
 	}
-	if m.v6 != nil {
-		m.v6.Resume(now)
+	for _, c := range m.clients6() {
+		c.Resume(now)
 	}
 	m.settle()
 }
@@ -222,8 +218,8 @@ func (m *Machine) Release() {
 	if m.v4 != nil {
 		m.v4.Release(now)
 	}
-	if m.v6 != nil {
-		m.v6.Release(now)
+	for _, c := range m.clients6() {
+		c.Release(now)
 	}
 	m.collect()
 }
@@ -252,8 +248,8 @@ func (m *Machine) Receive(frame []byte) {
 			m.v4.Receive(now, d.src, d.payload)
 		}
 	case DHCPv6:
-		if d, ok := udp(packet); ok && m.v6 != nil && m.hasLinkLocal(d.dst.Addr()) {
-			m.v6.Receive(now, d.payload)
+		if d, ok := udp(packet); ok {
+			m.receive6(d)
 		}
 	case ARP:
 		if a, err := acd.Parse(packet); err == nil && m.v4 != nil {
@@ -274,8 +270,8 @@ func (m *Machine) Advance() {
 	if m.v4 != nil {
 		m.v4.Advance(now)
 	}
-	if m.v6 != nil {
-		m.v6.Advance(now)
+	for _, c := range m.clients6() {
+		c.Advance(now)
 	}
 	m.settle()
 }
@@ -294,13 +290,15 @@ func (m *Machine) Next() (at time.Duration, ok bool) {
 	if m.v4 != nil {
 		soonest(m.v4.Next())
 	}
-	if m.v6 != nil {
-		soonest(m.v6.Next())
+	for _, c := range m.clients6() {
+		soonest(c.Next())
 	}
 	if m.again != nil {
-		soonest(m.again.since+verifyWait, true)
+		soonest(m.again.next(), true)
 	}
-	soonest(m.deprecation6())
+	for _, b := range m.members {
+		soonest(m.deprecation6(b))
+	}
 	if m.config.Information {
 		soonest(m.info.Next())
 		for _, b := range m.members {
@@ -322,24 +320,6 @@ func (m *Machine) Datagrams() []Datagram {
 	s := m.sends
 	m.sends = nil
 	return s
-}
-
-// Lease returns a record of what is leased, for [Config.Lease] of the next machine, and
-// whether it is another one than the last time. Nil: nothing is.
-func (m *Machine) Lease() (record []byte, changed bool) {
-	if m.v4 == nil || m.v4.Lease() == m.saved {
-		return nil, false
-	}
-	m.saved = m.v4.Lease()
-	if m.saved == nil {
-		return nil, true
-	}
-	record, err := m.saved.Record(m.clock.Now(), m.now())
-	if err != nil {
-		m.remark(m.saved.Server, "the lease can not be kept: %v", err)
-		return nil, true
-	}
-	return record, true
 }
 
 func (m *Machine) emit(frame []byte) {

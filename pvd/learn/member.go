@@ -1,6 +1,7 @@
 package learn
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -17,7 +18,10 @@ type member struct {
 	name     string
 	learned  *ra.PvD // what routers say of it; nil: nothing
 	portal   *addinfo.PortalWatch
+	informed *ra.PvD       // what the schedule of additional information has heard of
+	v6       *dhcp6.Client // has addresses leased; nil: there are none to be had
 
+	ready  bool
 	usable []netip.Addr // its addresses that are past duplicate address detection
 	told   []netip.Addr // those that were found to be duplicates, and are no news
 
@@ -32,14 +36,14 @@ type facts struct {
 	lease4  *dhcp4.Lease // only where it is the member's
 	shared  int          // by how many
 	lease6  *dhcp6.Lease
-	first6  bool // of those that an address of lease6 may belong to
-	info6   *dhcp6.Info
+	stale   int         // how many addresses of lease6 are deprecated
+	info6   *dhcp6.Info // what came with lease6
+	other6  *dhcp6.Info // what DHCPv6 has for all of the link that want it
 	object  *addinfo.Object
 	report  addinfo.Report
 	asked   bool // whether there is a report
 	answer  *addinfo.PortalAnswer
 	portal  addinfo.PortalReport
-	stale   int // how many addresses of lease6 are deprecated
 }
 
 // match brings the members in line with what routers and DHCPv4 say now.
@@ -72,22 +76,20 @@ func (m *Machine) match() {
 // say nothing any more. An implicit one with the lease becomes the PvD that has nothing else,
 // where it is wanted: it goes on, and what stands in it too.
 func (m *Machine) refind(snap *ra.Snapshot, bare bool) {
-	for i := len(m.members) - 1; i >= 0; i-- {
-		b := m.members[i]
+	for _, b := range slices.Clone(m.members) {
 		if b.learned == nil {
 			continue
 		}
 		was := b.learned
-		j := slices.IndexFunc(snap.PvDs, func(p *ra.PvD) bool { return p.Instance == was.Instance })
-		if j >= 0 {
-			b.learned = snap.PvDs[j]
-			continue
+		i := slices.IndexFunc(snap.PvDs, func(p *ra.PvD) bool { return p.Instance == was.Instance })
+		switch {
+		case i >= 0:
+			b.learned = snap.PvDs[i]
+		case bare && !b.key.Explicit() && b.facts.lease4 != nil && m.bare() < 0:
+			b.learned, b.key, b.v6 = nil, ra.Key{}, nil
+		default:
+			m.dismiss(slices.Index(m.members, b))
 		}
-		if bare && !b.key.Explicit() && b.facts.lease4 != nil && m.bare() < 0 {
-			b.learned, b.key = nil, ra.Key{}
-			continue
-		}
-		m.dismiss(i)
 	}
 }
 
@@ -108,11 +110,20 @@ func (m *Machine) newMember(k ra.Key) *member {
 	b := &member{instance: m.last, key: k, portal: addinfo.NewPortalWatch(m.clock)}
 	if !k.Explicit() {
 		b.name = m.config.Link
-		if slices.ContainsFunc(m.members, func(o *member) bool { return o.name == b.name }) {
+		if m.called(b.name) {
 			b.name += "/" + k.Router.String()
+		}
+		// A PvD keeps its name when it outlives the router that it is called after.
+		for n := 2; m.called(b.name); n++ {
+			b.name = fmt.Sprintf("%s/%v/%d", m.config.Link, k.Router, n)
 		}
 	}
 	return b
+}
+
+// called reports whether a member has a name.
+func (m *Machine) called(name string) bool {
+	return slices.ContainsFunc(m.members, func(b *member) bool { return b.name == name })
 }
 
 // bare returns the index of the member that no router says anything of, -1 if there is none.
@@ -156,12 +167,6 @@ func (m *Machine) owner() *member {
 		}
 	}
 	return nil
-}
-
-// hasLinkLocal reports whether a is the link-local address of a member, which answers of
-// DHCPv6 are sent to.
-func (m *Machine) hasLinkLocal(a netip.Addr) bool {
-	return a.IsLinkLocalUnicast() && slices.ContainsFunc(m.members, func(b *member) bool { return slices.Contains(b.usable, a) })
 }
 
 func (m *Machine) snapshot() *ra.Snapshot {

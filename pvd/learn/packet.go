@@ -199,11 +199,11 @@ func udp(b []byte) (d datagram, ok bool) {
 // that no router has passed it on (RFC 4861 section 4.1).
 const hopLimit = 255
 
-// appendUDP appends the IP packet with a datagram to b.
-func appendUDP(b []byte, d datagram) []byte {
+// packetOf returns the IP packet with a datagram.
+func packetOf(d datagram) []byte {
 	src, dst := d.src.Addr().WithZone(""), d.dst.Addr().WithZone("")
 	n := udpLen + len(d.payload)
-	b = appendIP(b, src, dst, protoUDP, n)
+	b := appendIP(make([]byte, 0, ipv6Len+n), src, dst, protoUDP, n)
 	at := len(b)
 	b = binary.BigEndian.AppendUint16(b, d.src.Port())
 	b = binary.BigEndian.AppendUint16(b, d.dst.Port())

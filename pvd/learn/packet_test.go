@@ -57,8 +57,8 @@ func advertisement(t testing.TB) []byte {
 }
 
 func TestKindsOfFrames(t *testing.T) {
-	v4 := appendUDP(nil, datagram{server4, client4, []byte("four")})
-	v6 := appendUDP(nil, datagram{server6, client6, []byte("six")})
+	v4 := packetOf(datagram{server4, client4, []byte("four")})
+	v6 := packetOf(datagram{server6, client6, []byte("six")})
 	options := make([]byte, 8)
 	change := func(p []byte, at int, b ...byte) []byte {
 		p = slices.Clone(p)
@@ -131,8 +131,8 @@ func TestKindsOfFrames(t *testing.T) {
 
 func TestDatagrams(t *testing.T) {
 	payload := []byte("hello, of odd length!")
-	v4 := appendUDP(nil, datagram{server4, client4, payload})
-	v6 := appendUDP(nil, datagram{server6, client6, payload})
+	v4 := packetOf(datagram{server4, client4, payload})
+	v6 := packetOf(datagram{server6, client6, payload})
 	good := func(what string, p []byte, want datagram) {
 		t.Helper()
 		if d, ok := udp(p); !ok || d.src != want.src || d.dst != want.dst || !bytes.Equal(d.payload, want.payload) {
@@ -143,7 +143,7 @@ func TestDatagrams(t *testing.T) {
 	good("IPv6", v6, datagram{server6, client6, payload})
 	good("IPv4 padded", append(slices.Clone(v4), 0, 0, 0), datagram{server4, client4, payload})
 	good("IPv6 padded", append(slices.Clone(v6), 0, 0, 0), datagram{server6, client6, payload})
-	good("nothing in it", appendUDP(nil, datagram{server6, client6, nil}), datagram{server6, client6, nil})
+	good("nothing in it", packetOf(datagram{server6, client6, nil}), datagram{server6, client6, nil})
 	options := make([]byte, 8)
 	good("IPv6 with options", extend(v6, []byte{extHopByHop, extDestOpts}, options, options), datagram{server6, client6, payload})
 	none := slices.Clone(v4)
@@ -152,7 +152,7 @@ func TestDatagrams(t *testing.T) {
 
 	// A checksum that comes out as 0 is sent as its other form (RFC 768).
 	for n := range 1 << 16 {
-		p := appendUDP(nil, datagram{server4, client4, []byte{byte(n >> 8), byte(n)}})
+		p := packetOf(datagram{server4, client4, []byte{byte(n >> 8), byte(n)}})
 		if sum := binary.BigEndian.Uint16(p[26:]); sum == 0 {
 			t.Fatal("a checksum of 0 stands for none")
 		} else if sum == 0xffff {
@@ -168,7 +168,7 @@ func TestDatagrams(t *testing.T) {
 		}
 	}
 	for what, p := range map[string][]byte{"IPv4": v4, "IPv6": v6} {
-		for n := range len(p) {
+		for n := range p {
 			bad(what+" cut short", p[:n])
 		}
 		for at := range p {
@@ -220,7 +220,7 @@ func TestICMPv6Packets(t *testing.T) {
 	if got, ok := icmp6(fragment); !ok || !got.Fragmented {
 		t.Errorf("a fragment: %+v, %v", got, ok) // to be refused, with a remark
 	}
-	for n := range len(whole) {
+	for n := range whole {
 		if _, ok := icmp6(whole[:n]); ok {
 			t.Errorf("cut to %d octets it is taken", n)
 		}
@@ -230,19 +230,19 @@ func TestICMPv6Packets(t *testing.T) {
 	if _, ok := icmp6(long); ok {
 		t.Error("a header that ends beyond the packet")
 	}
-	if _, ok := icmp6(appendUDP(nil, datagram{server6, client6, nil})); ok {
+	if _, ok := icmp6(packetOf(datagram{server6, client6, nil})); ok {
 		t.Error("UDP is taken for ICMPv6")
 	}
-	if _, ok := icmp6(appendUDP(nil, datagram{server4, client4, make([]byte, 64)})); ok {
+	if _, ok := icmp6(packetOf(datagram{server4, client4, make([]byte, 64)})); ok {
 		t.Error("IPv4 is taken for ICMPv6")
 	}
 }
 
 func FuzzPackets(f *testing.F) {
 	f.Add(true, ethernet(advertisement(f)))
-	f.Add(true, ethernet(appendUDP(nil, datagram{server4, client4, []byte("x")})))
-	f.Add(false, appendUDP(nil, datagram{server6, client6, []byte("x")}))
-	long := extend(appendUDP(nil, datagram{server6, client6, nil}), []byte{extDestOpts}, append([]byte{0, 255}, make([]byte, 255*8+6)...))
+	f.Add(true, ethernet(packetOf(datagram{server4, client4, []byte("x")})))
+	f.Add(false, packetOf(datagram{server6, client6, []byte("x")}))
+	long := extend(packetOf(datagram{server6, client6, nil}), []byte{extDestOpts}, append([]byte{0, 255}, make([]byte, 255*8+6)...))
 	binary.BigEndian.PutUint16(long[4:], 64)
 	f.Add(false, long)
 	f.Add(false, extend(advertisement(f), []byte{extFragment}, make([]byte, 8)))
@@ -257,7 +257,7 @@ func FuzzPackets(f *testing.F) {
 			if len(d.payload) > len(frame) || d.src.Addr().Is4() != d.dst.Addr().Is4() {
 				t.Errorf("%v", d)
 			}
-			again, ok := udp(appendUDP(nil, d))
+			again, ok := udp(packetOf(d))
 			if !ok || again.src != d.src || again.dst != d.dst || !bytes.Equal(again.payload, d.payload) {
 				t.Errorf("%v became %v, %v", d, again, ok)
 			}

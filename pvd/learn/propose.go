@@ -2,6 +2,7 @@ package learn
 
 import (
 	"net/netip"
+	"reflect"
 	"slices"
 	"time"
 
@@ -32,28 +33,22 @@ func (m *Machine) Version() uint64 { return m.version }
 func (m *Machine) propose() {
 	snap, lease := m.snapshot(), m.lease4()
 	owners, _ := snap.DHCPv4()
-	other := snap.StatelessDHCPv6()
-	var home6 []*ra.PvD // whose the addresses of DHCPv6 are
-	if l := m.lease6(); l != nil && len(l.Addrs)+len(l.Prefixes) > 0 {
-		home6 = m.home6(snap, l)
-	}
 	for _, b := range m.members {
 		f := facts{learned: b.learned, name: b.name}
 		if lease != nil && (b.learned == nil || slices.Contains(owners, b.learned)) {
 			f.lease4, f.shared = lease, max(1, len(owners))
 		}
-		if b.learned != nil && slices.Contains(home6, b.learned) {
-			f.lease6, f.stale = m.lease6(), m.stale6()
-		}
-		if b.learned != nil && slices.Contains(other, b.learned) {
-			f.info6 = m.info6()
-		}
+		m.add6(b, &f)
 		m.inform(b, &f)
 		if b.proposal != nil && f == b.facts {
 			continue
 		}
 		b.facts = f
-		b.proposal = m.config.Rules.Apply(m.make(b))
+		p := m.config.Rules.Apply(m.make(b))
+		if b.proposal != nil && reflect.DeepEqual(p, b.proposal) {
+			continue // the facts have come to the same
+		}
+		b.proposal = p
 		m.dirty = true
 	}
 	if m.dirty {
@@ -62,41 +57,16 @@ func (m *Machine) propose() {
 	}
 }
 
-// home6 returns the PvDs that addresses or prefixes of a lease belong to: one for each,
-// since no two PvDs of a link can have the same (RFC 8801 section 3.4.1).
-func (m *Machine) home6(snap *ra.Snapshot, l *dhcp6.Lease) (home []*ra.PvD) {
-	for _, i := range slices.Concat(l.Addrs, l.Prefixes) {
-		of := m.home6Of(snap, i.Prefix)
-		if of != nil && !slices.Contains(home, of) {
-			home = append(home, of)
-		}
-	}
-	return home
-}
-
-func (m *Machine) home6Of(snap *ra.Snapshot, p netip.Prefix) *ra.PvD {
-	of, matched := snap.StatefulDHCPv6(p)
-	managed := snap.ManagedDHCPv6()
-	switch {
-	case !matched && len(managed) == 1:
-		return managed[0] // the one that sent us to DHCPv6; there is nobody else to ask
-	case len(of) == 0:
-		if m.leased6 != m.lease6() {
-			m.remark(netip.Addr{}, "DHCPv6 has given %v, which no PvD has a prefix around", p)
-		}
-		return nil
-	}
-	return of[0]
-}
-
 // make makes a member's proposal of its facts.
 func (m *Machine) make(b *member) *Proposal {
 	f := &b.facts
 	p := &Proposal{Key: b.key, Instance: b.instance, Link: m.config.Link, Name: b.name}
 	origin := Origin{Link: m.config.Link, Portal: m.portalURI(f)}
-	if f.info6 != nil {
-		m.addServers(p, f.info6.DNS)
-		addNames(p, f.info6.Search)
+	for _, i := range []*dhcp6.Info{f.info6, f.other6} {
+		if i != nil {
+			m.addServers(p, i.DNS)
+			addNames(p, i.Search)
+		}
 	}
 	if l := f.lease4; l != nil {
 		m.addLease4(p, l, f.shared > 1)
@@ -111,7 +81,7 @@ func (m *Machine) make(b *member) *Proposal {
 		origin.Legacy = f.learned.Option != nil && f.learned.Option.Legacy
 	}
 	if f.lease6 != nil {
-		m.addLease6(p, f)
+		m.addLease6(p, f.lease6)
 	}
 	if f.object != nil {
 		p.Elements = append(p.Elements, f.object.Elements()...)
@@ -126,9 +96,6 @@ func (m *Machine) make(b *member) *Proposal {
 		p.Elements = append(p.Elements, addinfo.PortalStatus.With(f.portal))
 	}
 	p.Elements = append(p.Elements, Learned.With([]Origin{origin}))
-	if has6(p) && p.MTU < ra.MinMTU {
-		p.MTU = 0 // DHCPv4 knows nothing of what IPv6 needs
-	}
 	return p
 }
 
@@ -149,6 +116,9 @@ func (m *Machine) addLearned(p *Proposal, l *ra.PvD) {
 		names[i] = s.Value
 	}
 	addNames(p, names)
+	if p.MTU < ra.MinMTU {
+		p.MTU = 0 // DHCPv4 knows nothing of what IPv6 needs
+	}
 	if l.MTU != 0 && (p.MTU == 0 || l.MTU < p.MTU) {
 		p.MTU = l.MTU
 	}
@@ -195,29 +165,6 @@ func (m *Machine) addLease4(p *Proposal, l *dhcp4.Lease, shared bool) {
 	p.MTU = l.MTU
 }
 
-// addLease6 adds what DHCPv6 has given, as far as it is the PvD's.
-func (m *Machine) addLease6(p *Proposal, f *facts) {
-	snap, now := m.snapshot(), m.now()
-	for _, i := range f.lease6.Addrs {
-		known := slices.ContainsFunc(p.Addresses, func(a pvd.AddressInfo) bool { return a.Prefix.Addr() == i.Prefix.Addr() })
-		if known || m.home6Of(snap, i.Prefix) != f.learned {
-			continue
-		}
-		a := pvd.AddressInfo{Address: pvd.Address{Prefix: i.Prefix, Link: m.config.Link, Deprecated: i.Preferred <= now}}
-		a.PreferredUntil, a.ValidUntil = m.date(i.Preferred), m.date(i.Valid)
-		p.Addresses = append(p.Addresses, a)
-	}
-	var delegated []Delegation
-	for _, i := range f.lease6.Prefixes {
-		if m.home6Of(snap, i.Prefix) == f.learned {
-			delegated = append(delegated, Delegation{i.Prefix, m.date(i.Preferred), m.date(i.Valid)})
-		}
-	}
-	if len(delegated) > 0 {
-		p.Elements = append(p.Elements, Delegated.With(delegated))
-	}
-}
-
 // addServers adds DNS servers after those that are there.
 func (m *Machine) addServers(p *Proposal, servers []netip.Addr) {
 	for _, a := range servers {
@@ -237,10 +184,6 @@ func addNames(p *Proposal, names []string) {
 			p.Search = append(p.Search, n)
 		}
 	}
-}
-
-func has6(p *Proposal) bool {
-	return slices.ContainsFunc(p.Addresses, func(a pvd.AddressInfo) bool { return a.Prefix.Addr().Is6() })
 }
 
 // date returns the time of day of a moment, the zero Time for one that never comes. It is

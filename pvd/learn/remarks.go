@@ -56,12 +56,12 @@ func (m *Machine) Remarks() []Remark {
 			all = append(all, problems(l.Server, "DHCPv4", l.Problems, l.Obtained)...)
 		}
 	}
-	if m.v6 != nil {
-		ignored("DHCPv6", m.v6.Ignored())
-		if l := m.v6.Lease(); l != nil {
+	for _, c := range m.clients6() {
+		ignored("DHCPv6", c.Ignored())
+		if l := c.Lease(); l != nil {
 			all = append(all, problems(netip.Addr{}, "DHCPv6", l.Problems, now)...)
 		}
-		if i := m.v6.Info(); i != nil {
+		if i := c.Info(); i != nil {
 			all = append(all, problems(netip.Addr{}, "DHCPv6", i.Problems, i.Obtained)...)
 		}
 	}

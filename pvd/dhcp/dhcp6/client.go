@@ -43,6 +43,10 @@ type Config struct {
 	// cannot be guessed, which is what keeps others from forging answers.
 	Rand rand.Source
 
+	// Accept reports whether an address that a server has for the client can be used. It is
+	// called for each that a message has. Nil: all can.
+	Accept func(netip.Addr) bool
+
 	// Previous is a lease from before, to be verified rather than to begin anew. It may be
 	// nil.
 	Previous *Lease

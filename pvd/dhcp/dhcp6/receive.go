@@ -2,6 +2,7 @@ package dhcp6
 
 import (
 	"bytes"
+	"slices"
 	"time"
 
 	"github.com/pvdstack/pvdstack/pvd/dhcp"
@@ -96,6 +97,9 @@ func (c *Client) read(options []Option, ps *problems) (o *offer) {
 	read := func(want bool, code uint16) (a association) {
 		if want {
 			a, _ = readIA(options, code, c.cfg.IAID, ps)
+		}
+		if code == optIANA && c.cfg.Accept != nil {
+			a.items = slices.DeleteFunc(a.items, func(i lifetimes) bool { return !c.cfg.Accept(i.prefix.Addr()) })
 		}
 		for _, i := range a.items {
 			if i.valid > 0 {
