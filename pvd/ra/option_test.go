@@ -131,6 +131,7 @@ func TestMalformedOptions(t *testing.T) {
 		{"resolver with parameters out of order", resolverOption(func(b []byte) { b[38] = 0; clear(b[39:]) })},
 		{"portal empty", "25 01 000000000000"},
 		{"portal http", "25 02 687474703a2f2f612f" + "0000000000"},
+		{"portal with a malformed host", "25 02 68747470733a2f2f257a7a2f 0000"},
 		{"portal with a control character", "25 02 68747470733a2f2f611b00000000"},
 		{"portal with a NUL within", "25 02 68747470733a2f2f610061000000"},
 	}

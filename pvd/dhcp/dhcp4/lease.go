@@ -194,7 +194,7 @@ func (l *Lease) addRoutes(routes []pvd.Route) {
 		case r.Via == l.Addr.Addr():
 			l.problem("route to %v by the address itself", r.To)
 			continue
-		case r.To.Bits() > 0 && (r.To.Addr().IsLoopback() || r.To.Addr().IsMulticast() || pvd.IsThisNetwork(r.To.Addr())):
+		case neverLeaves(r.To):
 			l.problem("route to %v, which never leaves a host", r.To)
 			continue
 		case r.Via.IsValid() && !l.onLink(r.Via, routes):
@@ -205,6 +205,13 @@ func (l *Lease) addRoutes(routes []pvd.Route) {
 		}
 		l.Routes = append(l.Routes, r)
 	}
+}
+
+// neverLeaves reports whether a route is for nothing but what is never sent. One to 0.0.0.0/1
+// is half of the default route.
+func neverLeaves(to netip.Prefix) bool {
+	a := to.Addr()
+	return a.IsLoopback() || a.IsMulticast() || pvd.IsThisNetwork(a) && to.Bits() >= 8
 }
 
 func (l *Lease) onLink(router netip.Addr, routes []pvd.Route) bool {

@@ -103,6 +103,22 @@ func TestRoutes(t *testing.T) {
 		},
 		{"classless cut short", []func(*Message){option(optClasslessRoute, 24, 10, 1, 2, 192, 0, 2)}, []pvd.Route{gateway}, 1},
 		{"classless width 33", []func(*Message){option(optClasslessRoute, 33, 10, 1, 2, 3, 4, 192, 0, 2, 1)}, []pvd.Route{gateway}, 1},
+		{
+			"classless in halves",
+			[]func(*Message){option(optClasslessRoute, 1, 0, 192, 0, 2, 9, 1, 128, 192, 0, 2, 9)},
+			[]pvd.Route{route("0.0.0.0/1", "192.0.2.9", 0), route("128.0.0.0/1", "192.0.2.9", 0)},
+			0,
+		},
+		{"classless to 0/8", []func(*Message){option(optClasslessRoute, 8, 0, 192, 0, 2, 1)}, nil, 1},
+		{"classless empty", []func(*Message){func(m *Message) { m.Options[optClasslessRoute] = []byte{} }}, []pvd.Route{gateway}, 1},
+		{"classless by 127.0.0.1", []func(*Message){option(optClasslessRoute, 8, 10, 127, 0, 0, 1)}, nil, 1},
+		{
+			"classless twice",
+			[]func(*Message){option(optClasslessRoute, 8, 10, 192, 0, 2, 9, 8, 10, 192, 0, 2, 9)},
+			[]pvd.Route{route("10.0.0.0/8", "192.0.2.9", 0)},
+			0,
+		},
+		{"static of 7 octets", []func(*Message){option(optStaticRoutes, 10, 0, 0, 0, 192, 0, 2)}, []pvd.Route{gateway}, 1},
 		{"classless to 127/8", []func(*Message){option(optClasslessRoute, 8, 127, 192, 0, 2, 1)}, nil, 1},
 		{"classless to multicast", []func(*Message){option(optClasslessRoute, 4, 224, 192, 0, 2, 1)}, nil, 1},
 		{
