@@ -3,6 +3,7 @@ package ra_test
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,8 +19,8 @@ func TestParseAdvertisement(t *testing.T) {
 		"15 octets":     good[:15],
 		"redirect":      redirected(t, toRouterB()).Message,
 		"option cut":    good[:20],
-		"octet behind":  append(good[:len(good):len(good)], 5),
-		"length 0":      append(good[:len(good):len(good)], 200, 0, 0, 0, 0, 0, 0, 0),
+		"octet behind":  append(slices.Clip(good), 5),
+		"length 0":      append(slices.Clip(good), 200, 0, 0, 0, 0, 0, 0, 0),
 		"header only 1": {134},
 	} {
 		if a, _, err := ra.ParseAdvertisement(b); !invalid(err) {

@@ -32,7 +32,8 @@ func TestIgnored(t *testing.T) {
 			return answer(to, Advertise, server1, good()...).Append(nil)
 		}, badState},
 		"nothing is asked": {
-			[]func(*Config){addresses}, bound,
+			[]func(*Config){addresses},
+			bound,
 			func(to *Message) []byte { return answer(to, Reply, server1, good()...).Append(nil) }, badState,
 		},
 		"information refused": {nil, (*world).begun, func(to *Message) []byte {
@@ -44,15 +45,18 @@ func TestIgnored(t *testing.T) {
 			func(to *Message) []byte { return answer(to, Reply, server1, opt(optRapidCommit)).Append(nil) }, badReply,
 		},
 		"neither confirmed nor refused": {
-			[]func(*Config){addresses}, func(w *world) *Message { w.bind(); w.LinkUp(w.now); return w.one().Message },
+			[]func(*Config){addresses},
+			func(w *world) *Message { w.bind(); w.LinkUp(w.now); return w.one().Message },
 			func(to *Message) []byte { return answer(to, Reply, server1, statusOption(UnspecFail)).Append(nil) }, badStatus,
 		},
 		"another server's answer to a Release": {
-			[]func(*Config){addresses}, func(w *world) *Message { w.bind(); w.Release(w.now); return w.one().Message },
+			[]func(*Config){addresses},
+			func(w *world) *Message { w.bind(); w.Release(w.now); return w.one().Message },
 			func(to *Message) []byte { return answer(to, Reply, server2, statusOption(Success)).Append(nil) }, badServer,
 		},
 		"another server's answer to a Decline": {
-			[]func(*Config){addresses}, func(w *world) *Message { w.bind(); w.Decline(w.now, addr); return w.one().Message },
+			[]func(*Config){addresses},
+			func(w *world) *Message { w.bind(); w.Decline(w.now, addr); return w.one().Message },
 			func(to *Message) []byte { return answer(to, Reply, server2, statusOption(Success)).Append(nil) }, badServer,
 		},
 	} {
