@@ -9,8 +9,8 @@ const (
 	// belongs to no connection costs the reader that many looks.
 	maxSharers = 64
 
-	// maxSharedFlows is how many exchanges of datagrams between a shared address and others
-	// a link remembers the PvDs of, the latest ones. For those that are forgotten the port
+	// maxSharedFlows is of how many exchanges of datagrams with a shared address the PvDs
+	// are remembered, the latest ones. For those that are forgotten the port
 	// decides, which mostly comes to the same.
 	maxSharedFlows = 8192
 
@@ -18,8 +18,8 @@ const (
 	// that the PvD has sent (RFC 4787 section 4.3: five minutes by recommendation).
 	sharedFlowLife = 5 * time.Minute
 
-	// maxSharedFragments is of how many datagrams in fragments a link remembers whose the
-	// first fragment was, the latest ones. Later fragments of others go to all sharers.
+	// maxSharedFragments is of how many datagrams in fragments to a shared address it is
+	// remembered whose the first fragment was, the latest ones. Later fragments of others go to all sharers.
 	maxSharedFragments = 2048
 
 	// sharedFragmentLife is how long that is, as long as gVisor waits for the missing ones

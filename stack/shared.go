@@ -24,8 +24,9 @@ import (
 
 // A sharing is an address of several PvDs.
 type sharing struct {
-	addr netip.Addr
-	by   ports // the oldest PvD's first
+	addr   netip.Addr
+	by     ports // the oldest PvD's first
+	memory *sharedMemory
 }
 
 // sharing returns who share an address, nil if nobody does.
@@ -45,9 +46,19 @@ func (t *linkTable) findShared(plans map[*port]*portPlan) {
 				continue
 			}
 			if t.shared == nil {
-				t.shared, t.memory = make(map[netip.Addr]*sharing), new(sharedMemory)
+				t.shared = make(map[netip.Addr]*sharing)
 			}
-			t.shared[a] = &sharing{addr: a, by: slices.SortedFunc(slices.Values(owners), older)}
+			t.shared[a] = &sharing{addr: a, by: slices.SortedFunc(slices.Values(owners), older), memory: new(sharedMemory)}
+		}
+	}
+}
+
+// remember has the table go on with what is remembered of the addresses that were shared
+// before.
+func (t *linkTable) remember(was *linkTable) {
+	for a, sh := range t.shared {
+		if before := was.sharing(a); before != nil {
+			sh.memory = before.memory
 		}
 	}
 }
@@ -64,7 +75,7 @@ type flow struct {
 
 // classifyShared gives a packet to the one of several PvDs that has to do with it.
 func (t *linkTable) classifyShared(sh *sharing, v verdict, h []byte, s station, src netip.Addr) verdict {
-	v.to = t.whose(sh, h, src)
+	v.to = sh.whose(h, src)
 	if v.to == nil {
 		v.group = sh.by.filter(func(p *port) bool { return !s.ethernet || !p.owns(src) })
 		return v.done(nil, dropMartian)
@@ -81,23 +92,23 @@ func (t *linkTable) classifyShared(sh *sharing, v verdict, h []byte, s station, 
 
 // whose returns the PvD's port that an IPv4 packet to a shared address is for, nil for a
 // later fragment if its first one has not been seen.
-func (t *linkTable) whose(sh *sharing, h []byte, src netip.Addr) *port {
+func (sh *sharing) whose(h []byte, src netip.Addr) *port {
 	ip := header.IPv4(h)
 	if ip.FragmentOffset() == 0 && !ip.More() {
-		return sh.choose(t.memory, h, src)
+		return sh.choose(h, src)
 	}
 	now := sh.by[0].domain.host.clock.Monotonic()
-	key := fragmentKey{src, sh.addr, ip.ID(), ip.Protocol()}
+	key := fragmentKey{src, ip.ID(), ip.Protocol()}
 	if ip.FragmentOffset() != 0 {
-		return sh.with(t.memory.fragmentOf(key, now))
+		return sh.with(sh.memory.fragmentOf(key, now))
 	}
-	p := sh.choose(t.memory, h, src)
-	t.memory.noteFragment(key, p, now)
+	p := sh.choose(h, src)
+	sh.memory.noteFragment(key, p, now)
 	return p
 }
 
 // choose returns the PvD's port that a packet is for, which is whole or a first fragment.
-func (sh *sharing) choose(m *sharedMemory, h []byte, src netip.Addr) *port {
+func (sh *sharing) choose(h []byte, src netip.Addr) *port {
 	f, ok := flowTo(h, src)
 	if !ok {
 		return sh.by[0]
@@ -132,7 +143,7 @@ func (sh *sharing) choose(m *sharedMemory, h []byte, src netip.Addr) *port {
 		case holdsNothing:
 		}
 	}
-	if p := sh.with(m.flowOf(sharedFlow{sh.addr, f}, sh.by[0].domain.host.clock.Monotonic())); p != nil {
+	if p := sh.with(sh.memory.flowOf(f, sh.by[0].domain.host.clock.Monotonic())); p != nil {
 		return p
 	}
 	return cmp.Or(listens, mine, sh.by[0])

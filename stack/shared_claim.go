@@ -2,9 +2,11 @@ package stack
 
 import (
 	"errors"
+	"iter"
 	"net/netip"
 	"syscall"
 
+	"github.com/pvdstack/pvdstack/pvd"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
@@ -36,11 +38,18 @@ func (d *domain) shares(a netip.Addr) *portShare {
 func (d *domain) claimPort(s *portShare, f flow, claim func(port uint16) error) error {
 	d.host.ports.claiming.Lock()
 	defer d.host.ports.claiming.Unlock()
+	take := func() error {
+		err := claim(f.port)
+		if err == nil {
+			d.noteFlow(f)
+		}
+		return err
+	}
 	if f.port != 0 {
-		if s.flowTaken(f) {
+		if d.flowTaken(f) {
 			return syscall.EADDRINUSE
 		}
-		return claim(f.port)
+		return take()
 	}
 	n := uint32(s.high) - uint32(s.low) + 1
 	rng := d.stk.SecureRNG()
@@ -50,7 +59,7 @@ func (d *domain) claimPort(s *portShare, f flow, claim func(port uint16) error) 
 		if d.holds(s.addrs, f) != holdsNothing || s.portTaken(f) {
 			continue
 		}
-		if err := claim(f.port); !errors.Is(err, syscall.EADDRINUSE) {
+		if err := take(); !errors.Is(err, syscall.EADDRINUSE) {
 			return err
 		}
 	}
@@ -75,13 +84,52 @@ func (s *portShare) portTaken(f flow) bool {
 	return false
 }
 
-// flowTaken reports whether another PvD has a connection with the same ends.
-func (s *portShare) flowTaken(f flow) bool {
+// flowTaken reports whether another PvD that has the same address uses the same ends.
+func (d *domain) flowTaken(f flow) bool {
 	if !f.remote.IsValid() {
 		return false
 	}
-	for _, o := range s.others {
-		if o.holds(s.addrs, f) == holdsFlow {
+	now := d.host.clock.Monotonic()
+	for p, sh := range d.sharings() {
+		if sh.usedBy(sh.memory.flowOf(f, now), f, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// noteFlow takes note of what has been connected, so that others that remember such a flow
+// as their own do not go on with it.
+func (d *domain) noteFlow(f flow) {
+	if !f.remote.IsValid() || f.proto == tcp.ProtocolNumber {
+		return
+	}
+	for p, sh := range d.sharings() {
+		sh.takeFlow(f, p)
+	}
+}
+
+// sharings yields the addresses that the PvD shares, each with its port on the link.
+func (d *domain) sharings() iter.Seq2[*port, *sharing] {
+	return func(yield func(*port, *sharing) bool) {
+		for _, p := range *d.nics.Load() {
+			for _, sh := range p.link.table.Load().shared {
+				if sh.by.has(p) && !yield(p, sh) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// usedBy reports whether another PvD than p's uses the ends of a flow: it is connected, or it
+// was the last to send and has the port still.
+func (sh *sharing) usedBy(last pvd.Ref, f flow, p *port) bool {
+	for _, q := range sh.by {
+		if q == p {
+			continue
+		}
+		if h := q.holds(f, sh.addr); h == holdsFlow || h == holdsPort && last == q.domain.ref {
 			return true
 		}
 	}

@@ -11,25 +11,20 @@ import (
 	"github.com/pvdstack/pvdstack/pvd"
 )
 
-// A sharedMemory is what a link remembers of the packets of shared addresses. It outlives
-// the tables, and keeps no PvD in memory.
+// A sharedMemory is what is remembered of the packets of a shared address. It outlives the
+// link's tables, and keeps no PvD in memory.
 type sharedMemory struct {
 	mu        sync.Mutex
-	flows     recent[sharedFlow]
+	flows     recent[flow] // of datagrams
 	fragments recent[fragmentKey]
 }
 
-// A sharedFlow is a flow of datagrams of one shared address.
-type sharedFlow struct {
-	own netip.Addr
-	flow
-}
-
-// A fragmentKey is what the fragments of one datagram have in common (RFC 791 section 3.2).
+// A fragmentKey is what the fragments of one datagram to the address have in common
+// (RFC 791 section 3.2).
 type fragmentKey struct {
-	src, dst netip.Addr
-	id       uint16
-	proto    uint8
+	src   netip.Addr
+	id    uint16
+	proto uint8
 }
 
 // recent is a map to PvDs that remembers between half of its limit and all of it, the
@@ -86,7 +81,7 @@ func (m *sharedMemory) noteFragment(k fragmentKey, p *port, now time.Duration) {
 }
 
 // flowOf returns the PvD that has sent datagrams of a flow.
-func (m *sharedMemory) flowOf(f sharedFlow, now time.Duration) pvd.Ref {
+func (m *sharedMemory) flowOf(f flow, now time.Duration) pvd.Ref {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.flows.get(f, now-sharedFlowLife)
@@ -94,23 +89,15 @@ func (m *sharedMemory) flowOf(f sharedFlow, now time.Duration) pvd.Ref {
 
 // takeFlow takes note that p's PvD sends datagrams of a flow. It is false if the answers
 // could be another PvD's.
-func (sh *sharing) takeFlow(m *sharedMemory, f flow, p *port) bool {
+func (sh *sharing) takeFlow(f flow, p *port) bool {
 	now := p.domain.host.clock.Monotonic()
-	k := sharedFlow{sh.addr, f}
+	m := sh.memory
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	had := m.flows.get(k, now-sharedFlowLife)
-	if had != p.domain.ref {
-		for _, q := range sh.by {
-			if q == p {
-				continue
-			}
-			if h := q.holds(f, sh.addr); h == holdsFlow || h == holdsPort && had == q.domain.ref {
-				return false
-			}
-		}
+	if had := m.flows.get(f, now-sharedFlowLife); had != p.domain.ref && sh.usedBy(had, f, p) {
+		return false
 	}
-	m.flows.put(k, noted{p.domain.ref, now}, maxSharedFlows)
+	m.flows.put(f, noted{p.domain.ref, now}, maxSharedFlows)
 	return true
 }
 
@@ -134,7 +121,7 @@ func (p *port) inspectShared(h header.IPv4, pkt *gstack.PacketBuffer, f facts) r
 			return sent
 		}
 	}
-	if fl, ok := flowFrom(h.Protocol(), b, f.dst); ok && !sh.takeFlow(t.memory, fl, p) {
+	if fl, ok := flowFrom(h.Protocol(), b, f.dst); ok && !sh.takeFlow(fl, p) {
 		return dropSharedFlow
 	}
 	return sent

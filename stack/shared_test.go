@@ -368,7 +368,7 @@ func TestSharedFragments(t *testing.T) {
 	for id := range maxSharedFragments + 10 {
 		w.whoGets(ps, first(uint16(10+id), 50000))
 	}
-	m := &w.link.table.Load().memory.fragments
+	m := &w.link.table.Load().shared[ip(leased)].memory.fragments
 	if n := len(m.now) + len(m.before); n > maxSharedFragments || n < maxSharedFragments/2 {
 		t.Errorf("%d are remembered", n)
 	}
@@ -389,13 +389,13 @@ func TestSharedMemoryAges(t *testing.T) {
 	if m.fragmentOf(k, time.Hour+sharedFragmentLife) != 7 || m.fragmentOf(k, time.Hour+sharedFragmentLife+1) != pvd.Unspecified {
 		t.Error("fragments live another time")
 	}
-	f := sharedFlow{flow: flow{port: 1}}
+	f := flow{port: 1}
 	m.flows.put(f, noted{7, time.Hour}, maxSharedFlows)
 	if m.flowOf(f, time.Hour+sharedFlowLife) != 7 || m.flowOf(f, time.Hour+sharedFlowLife+1) != pvd.Unspecified {
 		t.Error("flows live another time")
 	}
 	for i := range 2 * maxSharedFlows {
-		m.flows.put(sharedFlow{flow: flow{port: uint16(i), remotePort: 9}}, noted{7, time.Hour}, maxSharedFlows)
+		m.flows.put(flow{port: uint16(i), remotePort: 9}, noted{7, time.Hour}, maxSharedFlows)
 		if n := len(m.flows.now) + len(m.flows.before); n > maxSharedFlows {
 			t.Fatalf("%d flows are remembered", n)
 		}
@@ -628,7 +628,7 @@ func FuzzShared(f *testing.F) {
 	f.Fuzz(func(t *testing.T, script []byte) {
 		m := newSharedModel(ps)
 		defer m.close()
-		m.memory = w.link.table.Load().memory
+		m.memory = w.link.table.Load().shared[ip(leased)].memory
 		for len(script) >= 2 {
 			m.step(t, w, script[0], script[1])
 			script = script[2:]
@@ -687,7 +687,7 @@ func (m *sharedModel) close() {
 	}
 	m.memory.mu.Lock()
 	defer m.memory.mu.Unlock()
-	m.memory.flows = recent[sharedFlow]{}
+	m.memory.flows = recent[flow]{}
 }
 
 func (m *sharedModel) step(t *testing.T, w *wire, what, where byte) {
@@ -710,14 +710,15 @@ func (m *sharedModel) step(t *testing.T, w *wire, what, where byte) {
 	case 1: // connect
 		taken := false
 		for j := range m.ps {
-			taken = taken || j != i && m.flows[j][f] != nil
+			by, sent := m.sent[f]
+			taken = taken || j != i && (m.flows[j][f] != nil || sent && by == j && m.listens[j][f.port] != nil)
 		}
 		c, err := w.in(m.ps[i]).DialFrom(t.Context(), "udp4", fmt.Sprintf(":%d", f.port), f.remote.String())
 		if (err == nil) != (listening == nil && !connected && !taken) {
 			t.Errorf("%d connects %v: %v", i, f, err)
 		}
 		if err == nil {
-			m.flows[i][f] = c.(*UDPConn)
+			m.flows[i][f], m.sent[f] = c.(*UDPConn), i
 		}
 	case 2: // send
 		if listening == nil {

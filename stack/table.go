@@ -27,10 +27,8 @@ type linkTable struct {
 	// another link. Their owners here are the PvD's ports on this link.
 	elsewhere map[portAddr]*port
 
-	// Addresses that several PvDs have on purpose, and what is remembered of their packets.
-	// Both are nil where there are none.
+	// Addresses that several PvDs have on purpose, nil where there are none.
 	shared map[netip.Addr]*sharing
-	memory *sharedMemory
 
 	// Ports that have another address in common are rivals, and have to be told apart: the
 	// station that has answered for a router which one of them has, and no rival, is that

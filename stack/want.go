@@ -1,7 +1,6 @@
 package stack
 
 import (
-	"cmp"
 	"fmt"
 	"hash/maphash"
 	"net/netip"
@@ -256,7 +255,7 @@ func (l *hostLink) tableWith(pp *portPlan, gone *port) (*linkTable, error) {
 	}
 	t, err := newLinkTable(l.link.Layer(), on, &l.learned)
 	if err == nil && t.shared != nil {
-		t.memory = cmp.Or(l.table.Load().memory, t.memory)
+		t.remember(l.table.Load())
 	}
 	return t, err
 }
