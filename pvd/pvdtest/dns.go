@@ -1,8 +1,10 @@
 package pvdtest
 
 import (
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/miekg/dns"
@@ -23,17 +25,7 @@ const (
 // and can be had over TCP.
 func (n *LAN) DNS(addrs string, zone Zone) *Machine {
 	n.lab.tb.Helper()
-	records := make(map[string][]netip.Addr)
-	for name, as := range zone {
-		name = n.fqdn(name)
-		for s := range strings.FieldsSeq(as) {
-			a, err := netip.ParseAddr(s)
-			if err != nil {
-				n.lab.tb.Fatalf("pvdtest: LAN %s: zone: %s: %v", n.name, name, err)
-			}
-			records[name] = append(records[name], a.Unmap())
-		}
-	}
+	records := n.records(zone)
 	m := n.Machine(addrs)
 	ln, pc := m.Listen("tcp", ":53"), m.ListenPacket("udp", ":53")
 	h := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
@@ -59,6 +51,47 @@ func (n *LAN) DNS(addrs string, zone Zone) *Machine {
 	return m
 }
 
+// Names adds to what the LAN's name servers answer. A name that they have already gets the
+// new addresses in place of its own; with none it no longer exists.
+func (n *LAN) Names(zone Zone) {
+	n.lab.tb.Helper()
+	records := n.records(zone)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	maps.Copy(n.names, records)
+}
+
+// records reads a zone.
+func (n *LAN) records(zone Zone) map[string][]netip.Addr {
+	n.lab.tb.Helper()
+	records := make(map[string][]netip.Addr)
+	for _, name := range slices.Sorted(maps.Keys(zone)) {
+		full := n.fqdn(name)
+		records[full] = nil
+		for s := range strings.FieldsSeq(zone[name]) {
+			a, err := netip.ParseAddr(s)
+			if err != nil {
+				n.lab.tb.Fatalf("pvdtest: LAN %s: zone: %s: %v", n.name, full, err)
+			}
+			records[full] = append(records[full], a.Unmap())
+		}
+	}
+	return records
+}
+
+// addresses returns what a name leads to, and whether there is such a name. What the LAN
+// has got later goes before a name server's own records.
+func (n *LAN) addresses(name string, records map[string][]netip.Addr) (addrs []netip.Addr, exists bool) {
+	name = strings.ToLower(name)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if addrs, exists = n.names[name]; exists {
+		return addrs, len(addrs) > 0
+	}
+	addrs, exists = records[name]
+	return addrs, exists
+}
+
 // fqdn completes a name as a Zone's are.
 func (n *LAN) fqdn(name string) string {
 	if !strings.Contains(name, ".") {
@@ -78,7 +111,7 @@ func (n *LAN) answer(q *dns.Msg, records map[string][]netip.Addr) *dns.Msg {
 		r.SetEdns0(dns.DefaultMsgSize, false)
 	}
 	question := q.Question[0]
-	addrs, exists := records[strings.ToLower(question.Name)]
+	addrs, exists := n.addresses(question.Name, records)
 	if !exists {
 		r.Rcode = dns.RcodeNameError
 	}

@@ -35,6 +35,7 @@ type Lab struct {
 	cables   []*cable
 	infra    *stack.Host // what the lab's own machines run on
 	lastMAC  uint32
+	ca       *authority // nil: not needed so far
 
 	wg sync.WaitGroup // goroutines of the machines' servers
 }

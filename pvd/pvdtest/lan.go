@@ -31,6 +31,7 @@ type LAN struct {
 	gateways []netip.Addr          // of the first router
 	routes   []pvd.Route           // to what is behind other routers
 	dns      []netip.AddrPort
+	names    map[string][]netip.Addr // that the name servers know beside their zones
 	routers  []*Router
 	machines []*Machine
 }
@@ -39,7 +40,7 @@ func newLAN(l *Lab, name string, prefixes []string) (*LAN, error) {
 	if id, err := pvd.ParseID(name + ".example"); err != nil || strings.ContainsAny(name, "./") || string(id) != name+".example" {
 		return nil, errors.New("the name is not a DNS label in lower case")
 	}
-	n := &LAN{lab: l, name: name, mtu: tun.DefaultMTU, sw: newSwitch(), used: make(map[netip.Addr]string)}
+	n := &LAN{lab: l, name: name, mtu: tun.DefaultMTU, sw: newSwitch(), used: make(map[netip.Addr]string), names: make(map[string][]netip.Addr)}
 	for _, s := range prefixes {
 		p, err := netip.ParsePrefix(s)
 		switch {

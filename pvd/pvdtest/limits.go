@@ -70,6 +70,13 @@ const (
 	offerHold   = time.Minute
 	declineHold = 10 * time.Minute
 
+	// MaxAsked bounds the requests that an [HTTPS] server remembers.
+	MaxAsked = 1024
+
+	// hugeBody is how long a huge answer is: far more than anybody takes, and less than
+	// what a machine has.
+	hugeBody = 32 << 20
+
 	// maxAnswers bounds the answers to solicitations that one advertiser owes.
 	maxAnswers = 64
 
