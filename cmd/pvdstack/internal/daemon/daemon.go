@@ -58,6 +58,7 @@ type daemon struct {
 	host    *stack.Host
 	refs    map[string]pvd.Ref // of PvDs that are not learned
 	learner *learner
+	state   *state                // nil: nothing is kept
 	apps    map[string]*stack.App // made as proxies need them
 	manager *selection.Manager    // nil: there is nothing to choose
 	proxies []*proxy
@@ -86,7 +87,15 @@ func (d *daemon) start(ctx context.Context, c *config.Config) error {
 			return err
 		}
 	}
-	host, err := stack.New(stack.Config{Logger: d.log, Capture: d.capture, Policy: c.Policy})
+	var err error
+	if d.state, err = openState(c.State); err != nil {
+		return err
+	}
+	secret, err := d.state.secret()
+	if err != nil {
+		return err
+	}
+	host, err := stack.New(stack.Config{Logger: d.log, Secret: secret, Capture: d.capture, Policy: c.Policy})
 	if err != nil {
 		return err
 	}

@@ -15,8 +15,6 @@ import (
 	"testing"
 	"time"
 
-	socksclient "golang.org/x/net/proxy"
-
 	"github.com/pvdstack/pvdstack/cmd/pvdstack/internal/config"
 	"github.com/pvdstack/pvdstack/pvd"
 	"github.com/pvdstack/pvdstack/stack"
@@ -216,6 +214,17 @@ func TestProxies(t *testing.T) {
 func running(t *testing.T, text string) *daemon {
 	t.Helper()
 	tuntest.CheckLeaks(t)
+	d, far := runningOn(t, text)
+	for name, link := range far {
+		greeter(t, link, map[string]string{"a": "corp", "b": "home"}[name])
+	}
+	return d
+}
+
+// runningOn returns a daemon that is at work until the test ends, on pipes, and their other
+// ends.
+func runningOn(t *testing.T, text string) (*daemon, map[string]tun.Link) {
+	t.Helper()
 	c := parse(t, text)
 	f := new(fake)
 	d := newTestDaemon(f)
@@ -232,29 +241,13 @@ func running(t *testing.T, text string) *daemon {
 		t.Fatal(err)
 	}
 	go func() { served <- d.serve(ctx) }()
-	for name, link := range f.far {
-		greeter(t, link, map[string]string{"a": "corp", "b": "home"}[name])
-	}
-	return d
+	return d, f.far
 }
 
 // ask returns what 192.168.1.1 says through a proxy, or the error.
 func ask(t *testing.T, p *proxy) string {
 	t.Helper()
-	dialer, err := socksclient.SOCKS5("tcp", p.address(), nil, socksclient.Direct)
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn, err := dialer.Dial("tcp", "192.168.1.1:7")
-	if err != nil {
-		return err.Error()
-	}
-	defer conn.Close()
-	got, err := io.ReadAll(conn)
-	if err != nil {
-		t.Error(err)
-	}
-	return string(got)
+	return askAt(t, p, "192.168.1.1:7")
 }
 
 // greeter attaches 192.168.1.1 to a link, which says hello to whoever connects to port 7.

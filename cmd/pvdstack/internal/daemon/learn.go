@@ -24,10 +24,8 @@ func (d *daemon) discover(c *config.Config) error {
 		return err
 	}
 	var leases stack.Leases
-	if c.State != "" {
-		if leases, err = openLeases(c.State); err != nil {
-			return err
-		}
+	if d.state != nil {
+		leases = d.state
 	}
 	for _, l := range c.Links {
 		if l.Discover == (config.Discover{}) {

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -56,26 +57,56 @@ func readAtMost(path string, limit int64) ([]byte, error) {
 	return text, err
 }
 
-// leaseFiles keep leases in a directory, in a file for each name.
-type leaseFiles struct{ dir string }
+// secretLength is that of the key of HMAC-SHA-256 that is of most use (RFC 2104 section 3).
+const secretLength = 32
 
-var _ stack.Leases = leaseFiles{}
+// A state is a directory with what is to be known after a restart.
+type state struct{ dir string }
 
-// openLeases returns the leases in a directory, which it makes if need be.
-func openLeases(dir string) (leaseFiles, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return leaseFiles{}, fmt.Errorf("state: %w", err)
+var _ stack.Leases = (*state)(nil)
+
+// openState returns the state in a directory, which it makes if need be. Without a directory
+// it is nil.
+func openState(dir string) (*state, error) {
+	if dir == "" {
+		return nil, nil
 	}
-	return leaseFiles{dir}, nil
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("state: %w", err)
+	}
+	return &state{dir}, nil
 }
 
-func (l leaseFiles) path(name string) string {
-	return filepath.Join(l.dir, url.PathEscape(name)+".lease")
+// secret returns the key that hardware addresses and interface identifiers are made of, which
+// are the same as long as it is. A nil state has none.
+func (s *state) secret() ([]byte, error) {
+	if s == nil {
+		return nil, nil
+	}
+	path := filepath.Join(s.dir, "secret")
+	key, err := readAtMost(path, secretLength)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		key = make([]byte, secretLength)
+		if _, err = rand.Read(key); err == nil {
+			err = replaceFile(path, key)
+		}
+	case err == nil && len(key) != secretLength:
+		err = fmt.Errorf("%s: %d octets, want %d: remove it to have a new one made", path, len(key), secretLength)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("state: %w", err)
+	}
+	return key, nil
+}
+
+func (s *state) path(name string) string {
+	return filepath.Join(s.dir, url.PathEscape(name)+".lease")
 }
 
 // Load implements [stack.Leases].
-func (l leaseFiles) Load(name string) ([]byte, error) {
-	text, err := readAtMost(l.path(name), maxState)
+func (s *state) Load(name string) ([]byte, error) {
+	text, err := readAtMost(s.path(name), maxState)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -87,8 +118,8 @@ func (l leaseFiles) Load(name string) ([]byte, error) {
 
 // Save implements [stack.Leases]. Whoever reads the file finds what was there before or all
 // that is new, also after a crash.
-func (l leaseFiles) Save(name string, lease []byte) error {
-	path := l.path(name)
+func (s *state) Save(name string, lease []byte) error {
+	path := s.path(name)
 	if lease == nil {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("state: %w", err)

@@ -1,0 +1,239 @@
+package daemon
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	socksclient "golang.org/x/net/proxy"
+
+	"github.com/pvdstack/pvdstack/pvd"
+	"github.com/pvdstack/pvdstack/pvd/ra"
+	"github.com/pvdstack/pvdstack/stack"
+	"github.com/pvdstack/pvdstack/tun"
+	"github.com/pvdstack/pvdstack/tun/tuntest"
+)
+
+const learning = `links:
+  a: {type: tap, discover: {ra: true, information: false}}
+pvds:
+  corp: {match: {id: corp.example.com}}
+  home.example: {match: {link: a}}
+default: home.example
+rules:
+  - {apps: [mail], pvd: corp}
+  - {apps: [web], choose: [require: {pvd: corp}], or_next: true}
+socks5:
+  - {listen: 127.0.0.1:0, pvd: corp}
+  - {listen: 127.0.0.1:0, pvd: corp.example.com}
+  - {listen: 127.0.0.1:0, app: mail}
+  - {listen: 127.0.0.1:0, pvd: home.example}
+  - {listen: 127.0.0.1:0, pvd: default}
+  - {listen: 127.0.0.1:0, app: web}
+`
+
+// TestLearned has PvDs come, go and come again, as their names in proxies, in rules and as
+// the default do. Until they are there nothing takes their place.
+func TestLearned(t *testing.T) {
+	tuntest.CheckLeaks(t)
+	d, links := runningOn(t, learning)
+	far := links["a"]
+	both(t, far)
+	ofCorp, ofHome := d.proxies[:3], d.proxies[3:5]
+	web := d.proxies[5]
+	none := func(ps []*proxy, why string) {
+		t.Helper()
+		for _, p := range ps {
+			if got := askAt(t, p, "[2001:db8:1::1]:7"); !strings.Contains(got, "network unreachable") {
+				t.Errorf("%s: to %s: %s", why, p.config.Of(), got)
+			}
+		}
+	}
+	all := func(ps []*proxy, prefix string) {
+		t.Helper()
+		for _, p := range ps {
+			if got := awaitAnswer(t, p, "["+prefix+"::1]:7"); got != prefix {
+				t.Errorf("to %s: %s, want %s", p.config.Of(), got, prefix)
+			}
+		}
+	}
+	none(d.proxies, "before anything is learned")
+
+	// Somebody calls a PvD what the configuration calls another one.
+	advertise(t, far, "fe80::bad", "home.example", "2001:db8:3::/64")
+	awaitPvD(t, d, "home.example")
+	none(ofHome, "a PvD of that ID is there")
+
+	advertise(t, far, "fe80::c", "corp.example.com", "2001:db8:1::/64")
+	all(ofCorp, "2001:db8:1")
+	all([]*proxy{web}, "2001:db8:1")
+	none(ofHome, "another PvD is there")
+
+	advertise(t, far, "fe80::d", "", "2001:db8:2::/64")
+	all(ofHome, "2001:db8:2")
+	all(ofCorp, "2001:db8:1")
+
+	// All go, and one comes again, which is another attachment.
+	was := d.host.Default()
+	if err := d.host.Discover("a", stack.Discovery{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "all have gone", func() bool { _, err := d.learner.ref("corp"); return errors.Is(err, pvd.ErrNoPvD) })
+	none(d.proxies, "all have gone")
+	if err := d.discover(parse(t, learning)); err != nil {
+		t.Fatal(err)
+	}
+	advertise(t, far, "fe80::d", "", "2001:db8:2::/64")
+	all(ofHome, "2001:db8:2")
+	none(ofCorp, "the other one is there")
+	if now := d.host.Default(); now == was || now == pvd.Null {
+		t.Errorf("the default was %v and is %v", was, now)
+	}
+
+	// A second router makes the name ambiguous, and the default stays.
+	before := d.host.Default()
+	advertise(t, far, "fe80::e", "", "2001:db8:1::/64")
+	eventually(t, "the name is ambiguous", func() bool { _, err := d.learner.ref("home.example"); return errors.Is(err, pvd.ErrAmbiguous) })
+	none(ofHome[:1], "there are two")
+	if now := d.host.Default(); now != before {
+		t.Errorf("the default is %v, want %v", now, before)
+	}
+}
+
+// TestLearnedFailover fails over from a PvD that is learned to one that is not.
+func TestLearnedFailover(t *testing.T) {
+	tuntest.CheckLeaks(t)
+	d, links := runningOn(t, `links:
+  a: {type: tap, discover: {ra: true, information: false}}
+pvds:
+  corp: {match: {id: corp.example.com}}
+  site: {links: [a], addresses: ["2001:db8:2::2/64"], routes: [{to: default, via: "fe80::c"}]}
+default: [corp, site]
+socks5: [{listen: 127.0.0.1:0, pvd: default}]
+`)
+	far := links["a"]
+	awaitDefault(t, d, d.refs["site"])
+	advertise(t, far, "fe80::c", "corp.example.com", "2001:db8:1::/64")
+	awaitPvD(t, d, "corp")
+	ref, err := d.learner.ref("corp")
+	if err != nil {
+		// Nobody asked by name: the manager finds it by itself.
+		if ref, err = d.host.Find("corp"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	awaitDefault(t, d, ref)
+	if err := d.host.Discover("a", stack.Discovery{}); err != nil {
+		t.Fatal(err)
+	}
+	awaitDefault(t, d, d.refs["site"])
+}
+
+// both attaches hosts to a link that say which prefix they are in to whoever connects to
+// port 7.
+func both(t *testing.T, link tun.Link) {
+	t.Helper()
+	h, err := stack.New(stack.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = h.Close() })
+	if err := h.AddLink("far", link); err != nil {
+		t.Fatal(err)
+	}
+	for _, prefix := range []string{"2001:db8:1", "2001:db8:2"} {
+		ref, err := h.Add(t.Context(), pvd.Config{
+			Links: []string{"far"}, Addresses: []pvd.Address{{Prefix: netip.MustParsePrefix(prefix + "::1/64")}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := h.WaitReady(t.Context(), ref); err != nil {
+			t.Fatal(err)
+		}
+		l, err := h.In(ref).Listen(t.Context(), "tcp", ":7")
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() { // ends when the host closes
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				_, _ = io.WriteString(c, prefix)
+				_ = c.Close()
+			}
+		}()
+	}
+}
+
+// advertise sends a router advertisement with a prefix, of a PvD if it has an ID.
+func advertise(t *testing.T, link tun.Link, router string, id pvd.ID, prefix string) {
+	t.Helper()
+	options := []ra.Option{ra.PrefixInformation{
+		Prefix: netip.MustParsePrefix(prefix), OnLink: true, Autonomous: true, Valid: time.Hour, Preferred: time.Hour,
+	}}
+	if id != "" {
+		options = []ra.Option{ra.PvDOption{ID: id, Options: options}}
+	}
+	src := netip.MustParseAddr(router)
+	m, err := ra.Advertisement{Header: ra.Header{Lifetime: time.Hour}, Options: options}.Append(nil, src, ra.AllNodes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := []byte{0x33, 0x33, 0, 0, 0, 1, 2, 0, 0, 0, 0, src.As16()[15], 0x86, 0xdd, 0x60, 0, 0, 0}
+	f = append(binary.BigEndian.AppendUint16(f, uint16(len(m))), 58, 255)
+	f = append(append(append(f, src.AsSlice()...), ra.AllNodes.AsSlice()...), m...)
+	if err := link.Send([][]byte{f}, tun.Meta{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// awaitPvD waits until a PvD that is called or has the ID name is there.
+func awaitPvD(t *testing.T, d *daemon, name string) {
+	t.Helper()
+	eventually(t, "PvD "+name+" is there", func() bool { _, err := d.host.Find(name); return err == nil })
+}
+
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !holds(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within %v: %s", patience, what)
+		}
+	}
+}
+
+// askAt returns what an address says through a proxy, or the error.
+func askAt(t *testing.T, p *proxy, address string) string {
+	t.Helper()
+	dialer, err := socksclient.SOCKS5("tcp", p.address(), nil, socksclient.Direct)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := dialer.Dial("tcp", address)
+	if err != nil {
+		return err.Error()
+	}
+	defer conn.Close()
+	got, err := io.ReadAll(conn)
+	if err != nil {
+		t.Error(err)
+	}
+	return string(got)
+}
+
+// awaitAnswer asks until there is an answer.
+func awaitAnswer(t *testing.T, p *proxy, address string) (got string) {
+	t.Helper()
+	eventually(t, "an answer to "+p.config.Of(), func() bool {
+		got = askAt(t, p, address)
+		return !strings.Contains(got, "unreachable")
+	})
+	return got
+}
