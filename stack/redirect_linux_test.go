@@ -18,7 +18,7 @@ import (
 )
 
 // A lanWatch sees the frames of a link: the redirects that arrive, and which station each
-// destination's packets leave to.
+// destination's datagrams leave to.
 type lanWatch struct {
 	mu        sync.Mutex
 	redirects []ra.Packet
@@ -34,7 +34,7 @@ func (w *lanWatch) see(dir tun.Direction, bufs [][]byte, _ tun.Meta) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
-	case dir == tun.Out:
+	case dir == tun.Out && p[6] == 17: // an answer to a neighbour's question goes to that one
 		w.to[addr6(p[24:])] = mac(f[:6])
 	case p[6] == 58 && len(p) > 40 && p[40] == 137:
 		w.redirects = append(w.redirects, ra.Packet{
