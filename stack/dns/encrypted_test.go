@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
@@ -313,7 +314,7 @@ func serveHTTPS(t testing.TB, h2 bool, handle http.HandlerFunc) (*httptest.Serve
 	s := httptest.NewUnstartedServer(handle)
 	s.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
 	s.EnableHTTP2 = h2
-	s.Config.ErrorLog = nil
+	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	s.StartTLS()
 	t.Cleanup(s.Close)
 	return s, s.Listener.Addr().(*net.TCPAddr).AddrPort(), roots
@@ -425,6 +426,27 @@ func TestHTTPSAnswers(t *testing.T) {
 				t.Errorf("%#v", err)
 			}
 		})
+	}
+}
+
+// A connection that is lost is worth another, so many times.
+func TestHTTPSLostConnections(t *testing.T) {
+	for _, tt := range []struct{ lost, want int32 }{{maxStreams - 1, maxStreams}, {100, maxStreams}} {
+		var asked atomic.Int32
+		good := web(t, func(q *query) { q.answer(t, q.reply(t, q.name()+" 60 IN A 10.0.0.1")) })
+		s, addr, roots := serveHTTPS(t, false, func(w http.ResponseWriter, req *http.Request) {
+			if asked.Add(1) <= tt.lost {
+				panic(http.ErrAbortHandler)
+			}
+			good(w, req)
+		})
+		r := over("http/1.1", addr, roots)
+		_, err := r.LookupNetIP(t.Context(), "ip4", "wiki.corp")
+		if (err == nil) != (tt.lost < maxStreams) || asked.Load() != tt.want {
+			t.Errorf("%d lost: %v after %d queries", tt.lost, err, asked.Load())
+		}
+		_ = r.Close()
+		s.Close()
 	}
 }
 

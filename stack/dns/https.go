@@ -55,43 +55,56 @@ func (u *upstream) dialHTTPS(ctx context.Context, _, _ string) (net.Conn, error)
 	return u.dial(ctx)
 }
 
-// overHTTPS sends s by POST, with ID 0 (RFC 8484 section 4.1).
+// overHTTPS sends s by POST, with ID 0 (RFC 8484 section 4.1). A connection that is lost
+// before the answer has come is worth another one: who asks twice does no harm.
 func (u *upstream) overHTTPS(ctx context.Context, s *sent) (msg []byte, source netip.AddrPort, err error) {
 	post := *s
 	post.msg = slices.Clone(s.msg) // the transport may read it longer than the query lasts
 	post.msg[0], post.msg[1] = 0, 0
-	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) {
-		source = sourceOf(i.Conn)
+	for range maxStreams {
+		source = netip.AddrPort{}
+		var lost bool
+		msg, lost, err = u.post(ctx, &post, &source)
+		if !lost || !source.IsValid() || ctx.Err() != nil {
+			break
+		}
+	}
+	if errors.Is(context.Cause(ctx), errTimeout) {
+		u.transport().CloseIdleConnections() // one may be dead
+	}
+	return msg, source, err
+}
+
+// post sends a query once. Lost says that no answer came, rather than a bad one.
+func (u *upstream) post(ctx context.Context, s *sent, source *netip.AddrPort) (msg []byte, lost bool, err error) {
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) {
+		*source = sourceOf(i.Conn)
 	}})
-	req, err := http.NewRequestWithContext(traced, http.MethodPost, u.url(), bytes.NewReader(post.msg))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.url(), bytes.NewReader(s.msg))
 	if err != nil {
-		return nil, source, err
+		return nil, false, err
 	}
 	req.Header.Set("Content-Type", mediaType)
 	req.Header.Set("Accept", mediaType)
 	req.Header["User-Agent"] = nil // whose it is, is nobody's business
-	t := u.transport()
-	res, err := t.RoundTrip(req)
+	res, err := u.transport().RoundTrip(req)
 	if err != nil {
-		if errors.Is(context.Cause(ctx), errTimeout) {
-			t.CloseIdleConnections() // one may be dead
-		}
-		return nil, source, err
+		return nil, true, err
 	}
 	defer res.Body.Close()
 	if kind, _, err := mime.ParseMediaType(res.Header.Get("Content-Type")); res.StatusCode != http.StatusOK || err != nil || kind != mediaType {
-		return nil, source, fmt.Errorf("%w: %s, content type %.40q", errHTTP, res.Status, res.Header.Get("Content-Type"))
+		return nil, false, fmt.Errorf("%w: %s, content type %.40q", errHTTP, res.Status, res.Header.Get("Content-Type"))
 	}
 	msg, err = io.ReadAll(io.LimitReader(res.Body, maxMessage+1))
 	switch {
 	case err != nil:
-		return nil, source, err
+		return nil, true, err
 	case len(msg) > maxMessage:
-		return nil, source, fmt.Errorf("%w: longer than a message", errHTTP)
-	case post.judge(msg) != answers:
-		return nil, source, fmt.Errorf("%w: not an answer to the question", errHTTP)
+		return nil, false, fmt.Errorf("%w: longer than a message", errHTTP)
+	case s.judge(msg) != answers:
+		return nil, false, fmt.Errorf("%w: not an answer to the question", errHTTP)
 	}
-	return aged(msg, res.Header.Get("Age")), source, nil
+	return aged(msg, res.Header.Get("Age")), false, nil
 }
 
 // url returns the server's, by its name.
