@@ -104,33 +104,32 @@ func TestLearned(t *testing.T) {
 	}
 }
 
-// TestLearnedFailover fails over from a PvD that is learned to one that is not.
+// TestLearnedFailover fails over from a PvD that is not learned to one that is.
 func TestLearnedFailover(t *testing.T) {
 	tuntest.CheckLeaks(t)
 	d, links := runningOn(t, `links:
   a: {type: tap, discover: {ra: true, information: false}}
+  b: {type: tap}
 pvds:
   corp: {match: {id: corp.example.com}}
-  site: {links: [a], addresses: ["2001:db8:2::2/64"], routes: [{to: default, via: "fe80::c"}]}
-default: [corp, site]
+  site: {links: [b], addresses: [192.168.1.2/24], routes: [{to: default, via: 192.168.1.1}]}
+default: [site, corp]
 socks5: [{listen: 127.0.0.1:0, pvd: default}]
 `)
-	far := links["a"]
-	awaitDefault(t, d, d.refs["site"])
-	advertise(t, far, "fe80::c", "corp.example.com", "2001:db8:1::/64")
+	both(t, links["a"])
+	advertise(t, links["a"], "fe80::c", "corp.example.com", "2001:db8:1::/64")
 	awaitPvD(t, d, "corp")
-	ref, err := d.learner.ref("corp")
-	if err != nil {
-		// Nobody asked by name: the manager finds it by itself.
-		if ref, err = d.host.Find("corp"); err != nil {
-			t.Fatal(err)
-		}
+	awaitDefault(t, d, d.refs["site"])
+	if err := d.host.RemoveLink("b"); err != nil {
+		t.Fatal(err)
 	}
-	awaitDefault(t, d, ref)
+	if got := awaitAnswer(t, d.proxies[0], "[2001:db8:1::1]:7"); got != "2001:db8:1" {
+		t.Errorf("the default says %s", got)
+	}
 	if err := d.host.Discover("a", stack.Discovery{}); err != nil {
 		t.Fatal(err)
 	}
-	awaitDefault(t, d, d.refs["site"])
+	awaitDefault(t, d, pvd.Null)
 }
 
 // both attaches hosts to a link that say which prefix they are in to whoever connects to
