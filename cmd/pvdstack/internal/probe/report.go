@@ -85,7 +85,6 @@ func describe(s *learn.Proposal) PvD {
 	d := PvD{
 		Name: s.Name, ID: string(s.Key.ID), MTU: s.MTU,
 		Addresses: []string{}, Routes: []string{}, Servers: []string{}, Search: append([]string{}, s.Search...),
-		Elements: make(map[string]string),
 	}
 	for _, a := range s.Addresses {
 		t := a.Prefix.String()
@@ -107,6 +106,9 @@ func describe(s *learn.Proposal) PvD {
 		if os, ok := e.Value().([]learn.Origin); ok && len(os) > 0 {
 			d.From = from(os[0]) // there is one link
 			continue
+		}
+		if d.Elements == nil {
+			d.Elements = make(map[string]string)
 		}
 		d.Elements[e.Key().String()] = valueText(e.Value())
 	}
