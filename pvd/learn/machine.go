@@ -80,11 +80,11 @@ type Machine struct {
 	sends   []Datagram
 	remarks remarks
 
-	leased4 *dhcp4.Lease
-	version uint64
-	dirty   bool
-	before  before  // what was leased before
-	saved   []saved // what Lease has returned last
+	conflict bool // several PvDs claim DHCPv4
+	version  uint64
+	dirty    bool
+	before   before  // what was leased before
+	saved    []saved // what Lease has returned last
 }
 
 // A Datagram is one that has to be sent in a PvD, by its routes, instead of as a frame.

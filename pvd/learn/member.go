@@ -50,19 +50,16 @@ type facts struct {
 func (m *Machine) match() {
 	snap := m.snapshot()
 	lease := m.lease4()
-	var owners []*ra.PvD
-	if lease != nil {
-		var conflict bool
-		if owners, conflict = snap.DHCPv4(); conflict && lease != m.leased4 {
-			m.remark(lease.Server, "several explicit PvDs claim DHCPv4: none of them has it (RFC 8801 section 3.4.2)")
-		}
+	owners, conflict := snap.DHCPv4()
+	if conflict && !m.conflict {
+		m.remark(netip.Addr{}, "several explicit PvDs claim DHCPv4: none of them has it (RFC 8801 section 3.4.2)")
 	}
-	m.leased4 = lease
+	m.conflict = conflict
 	bare := lease != nil && len(owners) == 0
 	m.refind(snap, bare)
 	for _, p := range snap.PvDs {
 		if m.memberOf(p.Instance) == nil {
-			m.enroll(p, slices.Contains(owners, p))
+			m.enroll(p, lease != nil && slices.Contains(owners, p))
 		}
 	}
 	if i := m.bare(); i >= 0 && !bare {
