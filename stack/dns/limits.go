@@ -28,11 +28,6 @@ const (
 	// RFC 6891 section 6.2.2 has what is known of a server expire.
 	ednsRetry = 15 * time.Minute
 
-	// stragglerTimeout is how long the addresses of one family wait for the other's
-	// answer: enough for one retransmission, as servers that ignore AAAA queries exist
-	// (RFC 8305 section 3 asks for much less, but can use late answers).
-	stragglerTimeout = firstTimeout + firstTimeout/2
-
 	// maxChain is how many CNAME records lead from a name to its addresses. Real chains
 	// have fewer than ten; an endless one must end.
 	maxChain = 16

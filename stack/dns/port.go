@@ -47,3 +47,19 @@ func (r *Resolver) LookupPort(_ context.Context, network, service string) (int, 
 	}
 	return 0, &net.DNSError{Err: "unknown port", Name: network + "/" + service, IsNotFound: true}
 }
+
+// ServiceName returns the name of the service at a port of TCP, or of UDP, empty if it has
+// none that [Resolver.LookupPort] knows.
+func ServiceName(port uint16, udp bool) string {
+	protocol := "tcp"
+	if udp {
+		protocol = "udp"
+	}
+	name := ""
+	for n, p := range services[protocol] {
+		if p == int(port) && (name == "" || n < name) {
+			name = n // of several the first, so that it is always the same one
+		}
+	}
+	return name
+}

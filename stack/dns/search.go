@@ -78,6 +78,9 @@ func (v *view) wait(ctx context.Context, tasks []*task) {
 	}
 }
 
+// straggler is how long the addresses of one family wait for the other's answer: enough for
+// one retransmission, as servers that ignore AAAA queries exist (RFC 8305 section 3 asks for
+// much less, but can use late answers).
 func (r *Resolver) straggler() time.Duration { return r.conf.Timeout + r.conf.Timeout/2 }
 
 // landed reports whether the task's flight is over, and takes its result.
