@@ -44,6 +44,22 @@ func runDNS(t *testing.T, n *stack.Network, table map[string][]string) {
 	go func() { _ = s.ActivateAndServe() }() // until c is closed
 }
 
+// runReverseDNS answers questions for the names of addresses at n's port 53 from a table.
+func runReverseDNS(t *testing.T, n *stack.Network, table map[string]string) {
+	t.Helper()
+	s := &wire.Server{PacketConn: mustListenPacket(t, n, "udp", ":53"), Handler: wire.HandlerFunc(func(w wire.ResponseWriter, q *wire.Msg) {
+		r := new(wire.Msg).SetReply(q)
+		name := q.Question[0].Name
+		if to, ok := table[name]; ok {
+			r.Answer = append(r.Answer, &wire.PTR{Hdr: wire.RR_Header{Name: name, Rrtype: wire.TypePTR, Class: wire.ClassINET, Ttl: 1}, Ptr: to})
+		} else {
+			r.Rcode = wire.RcodeNameError
+		}
+		_ = w.WriteMsg(r)
+	})}
+	go func() { _ = s.ActivateAndServe() }() // until its connection is closed
+}
+
 func TestDialName(t *testing.T) {
 	h1, h2 := newHost(t), newHost(t)
 	pipe(t, "wire", h1, h2)

@@ -2,8 +2,6 @@ package stack
 
 import (
 	"context"
-	"errors"
-	"net"
 	"net/netip"
 	"sync/atomic"
 
@@ -21,8 +19,7 @@ func (n *Network) LookupNetIP(ctx context.Context, network, host string) ([]neti
 	zone := q.remote.zone
 	d, err := n.place(ctx, &q)
 	if err != nil {
-		late := errors.Is(err, context.DeadlineExceeded)
-		return nil, &net.DNSError{Err: err.Error(), Name: host, IsTimeout: late, IsTemporary: late, UnwrapErr: err}
+		return nil, lookupError(host, err)
 	}
 	if q.remote.zone != zone {
 		host = q.remote.addr.String() // what stood for the PvD is of no use to a resolver
@@ -65,15 +62,8 @@ func (d *domain) encryptedServers() func() []pvd.EncryptedServer {
 // lookup returns the addresses of a name in the domain.
 func (d *domain) lookup(ctx context.Context, network, host string) ([]netip.Addr, error) {
 	addrs, err := d.resolver.LookupNetIP(ctx, network, host)
-	switch {
-	case err == nil:
-		return addrs, nil
-	case d.isGone():
-		return nil, &net.DNSError{Err: pvd.ErrNoPvD.Error(), Name: host, UnwrapErr: pvd.ErrNoPvD}
-	case ctx.Err() != nil:
-		why := contextError(ctx)
-		late := errors.Is(why, context.DeadlineExceeded)
-		return nil, &net.DNSError{Err: why.Error(), Name: host, IsTimeout: late, IsTemporary: late, UnwrapErr: why}
+	if err != nil {
+		return nil, d.lookupFailed(ctx, host, err)
 	}
-	return nil, err
+	return addrs, nil
 }
