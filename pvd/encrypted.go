@@ -50,6 +50,9 @@ func (s *EncryptedServer) ParseService(params []byte) error {
 		last, params = key, params[4+n:]
 		switch key {
 		case serviceMandatory:
+			if n%2 != 0 {
+				return fmt.Errorf("service parameter mandatory of %d octets", n)
+			}
 			mandatory = value
 		case serviceALPN:
 			s.ALPN = nil
