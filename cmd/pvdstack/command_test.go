@@ -115,6 +115,11 @@ func TestCommand(t *testing.T) {
 		{"check, argument", []string{"check", "-c", good, "x"}, "", "", "pvdstack: unknown command \"x\" for \"pvdstack check\"\nSee 'pvdstack check --help'.\n", 2},
 		{"run, faults", []string{"run", "-c", bad}, "", "", faults(bad), 2},
 		{"run, no flag", []string{"run"}, "", "", "pvdstack: required flag(s) \"config\" not set\nSee 'pvdstack run --help'.\n", 2},
+		{"probe, faults", []string{"probe", "-c", bad, "lab"}, "", "", faults(bad), 2},
+		{"probe, no link", []string{"probe"}, "", "", "pvdstack: accepts 1 arg(s), received 0\nSee 'pvdstack probe --help'.\n", 2},
+		{"probe, another link", []string{"probe", "-c", good, "wna"}, "", "", "pvdstack: there is no link \"wna\" in " + good + "\nSee 'pvdstack probe --help'.\n", 2},
+		{"probe, no time", []string{"probe", "--for=0s", "wan"}, "", "", "pvdstack: --for is 0s: want a time up to 1h0m0s\nSee 'pvdstack probe --help'.\n", 2},
+		{"probe, too long", []string{"probe", "--for=61m", "wan"}, "", "", "pvdstack: --for is 1h1m0s: want a time up to 1h0m0s\nSee 'pvdstack probe --help'.\n", 2},
 		{"unknown flag", []string{"run", "-x"}, "", "", "pvdstack: unknown shorthand flag: 'x' in -x\nSee 'pvdstack run --help'.\n", 2},
 		{"unknown command", []string{"walk"}, "", "", "pvdstack: unknown command \"walk\" for \"pvdstack\"\nSee 'pvdstack --help'.\n", 2},
 	}
@@ -189,6 +194,42 @@ socks5 127.0.0.1:1081: to the default, no users
 	}
 }
 
+// TestCheckSaysWhatIsLearned holds that a summary has how PvDs are learned and what becomes of
+// them.
+func TestCheckSaysWhatIsLearned(t *testing.T) {
+	const text = `links:
+  lab: {type: tap, discover: {ra: true, dhcp4: true, temporary: true, ipv6_only: true, information: false, accept: {routes: false, dns: false}}}
+  wan: {type: packet, interface: eth1, discover: true}
+pvds:
+  corp: {match: {id: corp.example.com}, merge: true, modify: {mtu: {default: 1400}, dns: {search: ignore}}}
+  site: {match: {id: corp.example.com, link: lab}}
+  home: {match: {link: wan}, accept: {addresses: false}}
+  guest: {match: {link: wan, router: "fe80::1"}}
+default: home
+state: /var/lib/pvdstack
+socks5: [{listen: 127.0.0.1:1080, pvd: other.example.com}]
+`
+	const want = `link lab: tap device lab, learning by router advertisements and DHCPv4, temporary addresses, without IPv4 where the network wants that
+link wan: packet socket on eth1, learning by router advertisements and DHCPv4 and DHCPv6, asking PvDs for more
+pvd corp: learned, id corp.example.com, one on all links; default mtu; ignore dns search
+pvd site: learned, id corp.example.com on lab
+pvd home: learned, implicit on wan; the network's addresses not accepted
+pvd guest: learned, implicit on wan of router fe80::1
+what is learned on lab: the network's routes and DNS not accepted
+default: home
+socks5 127.0.0.1:1080: to other.example.com, no users
+state: kept in /var/lib/pvdstack
+`
+	stdout, stderr, code := pvdstack(t, text, "check", "-c", "-")
+	if code != 0 || stdout != want || stderr != "" {
+		t.Errorf("exit code %d\nstdout %s\nwant   %s\nstderr %s", code, stdout, want, stderr)
+	}
+	stdout, stderr, code = pvdstack(t, strings.Replace(text, "state: ", "roots: ", 1), "check", "-c", "-")
+	if code != 2 || stdout != "" || !strings.HasPrefix(stderr, "-:10:8: roots: open /var/lib/pvdstack: ") && !strings.HasPrefix(stderr, "-:10:8: roots: read /var/lib/pvdstack: ") {
+		t.Errorf("roots that are not there: exit code %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+}
+
 // TestIndistinct gives two PvDs an equal address on one link, where nobody could tell
 // whose frame is whose, until their routers are known.
 func TestIndistinct(t *testing.T) {
@@ -215,7 +256,7 @@ pvds:
 func TestHelp(t *testing.T) {
 	for _, args := range [][]string{nil, {"--help"}, {"help"}} {
 		stdout, stderr, code := pvdstack(t, "", args...)
-		for _, word := range []string{"run", "check", "version"} {
+		for _, word := range []string{"run", "check", "probe", "version"} {
 			if !strings.Contains(stdout, "\n  "+word+" ") {
 				t.Errorf("%q: help does not name %s:\n%s", args, word, stdout)
 			}

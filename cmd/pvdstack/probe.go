@@ -66,7 +66,7 @@ wrongly.`,
 				err = r.Write(cmd.OutOrStdout())
 			}
 			if len(r.PvDs) == 0 {
-				err = errors.Join(err, errors.New(r.Summary()))
+				err = errors.Join(err, fmt.Errorf("link %s: there is no PvD", l.Name))
 			}
 			if err != nil {
 				return failure{err}
