@@ -28,6 +28,7 @@ type agent struct {
 	frames  chan []byte // what the link's reader has for the agent
 	wake    chan struct{}
 	results chan learn.Result
+	asks    chan func() // what others want of the machine
 
 	ctx    context.Context //nolint:containedctx // ends with the agent
 	cancel context.CancelFunc
@@ -61,6 +62,7 @@ func newAgent(h *Host, l *hostLink, c Discovery) (*agent, error) {
 		frames:   make(chan []byte, agentQueue),
 		wake:     make(chan struct{}, 1),
 		results:  make(chan learn.Result),
+		asks:     make(chan func()),
 		done:     make(chan struct{}),
 		attached: make(map[uint64]*attachment),
 	}
@@ -118,6 +120,7 @@ func (a *agent) run() {
 	defer close(a.done)
 	a.timer = a.clock.AfterFunc(0, a.poke)
 	defer a.timer.Stop()
+	a.followLink() // nobody need poke for a link that is up: act may stop the timer before
 	for {
 		a.act()
 		select {
@@ -132,6 +135,8 @@ func (a *agent) run() {
 			a.observe()
 		case r := <-a.results:
 			a.machine.Done(r)
+		case f := <-a.asks:
+			f()
 		case <-a.ctx.Done():
 			a.end()
 			return
