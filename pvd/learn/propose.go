@@ -83,6 +83,7 @@ func (m *Machine) make(b *member) *Proposal {
 	if f.lease6 != nil {
 		m.addLease6(p, f.lease6)
 	}
+	m.addResolvers(p, f)
 	if f.object != nil {
 		p.Elements = append(p.Elements, f.object.Elements()...)
 	}
@@ -168,10 +169,7 @@ func (m *Machine) addLease4(p *Proposal, l *dhcp4.Lease, shared bool) {
 // addServers adds DNS servers after those that are there.
 func (m *Machine) addServers(p *Proposal, servers []netip.Addr) {
 	for _, a := range servers {
-		if a.Is6() && a.IsLinkLocalUnicast() {
-			a = a.WithZone(m.config.Link)
-		}
-		s := netip.AddrPortFrom(a, dnsPort)
+		s := netip.AddrPortFrom(m.zoned(a), dnsPort)
 		if len(p.Servers) < pvd.MaxDNSServers && !slices.Contains(p.Servers, s) {
 			p.Servers = append(p.Servers, s)
 		}

@@ -154,7 +154,9 @@ func (p *Proposal) refuse(what Refuse) {
 	}
 	if what.DNS {
 		p.Servers, p.Search = nil, nil
-		p.Elements = filter(p.Elements, func(e pvd.Element) bool { return e.Key() != addinfo.DNSZones.Any() })
+		p.Elements = filter(p.Elements, func(e pvd.Element) bool {
+			return e.Key() != addinfo.DNSZones.Any() && e.Key() != pvd.EncryptedDNS.Any()
+		})
 	}
 }
 

@@ -44,7 +44,8 @@ type Config struct {
 	Rand rand.Source
 
 	// Accept reports whether an address that a server has for the client can be used. It is
-	// called for each that a message has. Nil: all can.
+	// called for each that a message has. Where a message has addresses and none of them can,
+	// nothing of it is used. Nil: all can.
 	Accept func(netip.Addr) bool
 
 	// Previous is a lease from before, to be verified rather than to begin anew. It may be

@@ -94,12 +94,14 @@ func (c *Client) receive(now time.Duration, payload []byte) string {
 // read reads what of the wanted associations a message has.
 func (c *Client) read(options []Option, ps *problems) (o *offer) {
 	o = &offer{}
+	foreign := false
 	read := func(want bool, code uint16) (a association) {
 		if want {
 			a, _ = readIA(options, code, c.cfg.IAID, ps)
 		}
-		if code == optIANA && c.cfg.Accept != nil {
+		if code == optIANA && len(a.items) > 0 && c.cfg.Accept != nil {
 			a.items = slices.DeleteFunc(a.items, func(i lifetimes) bool { return !c.cfg.Accept(i.prefix.Addr()) })
+			foreign = len(a.items) == 0
 		}
 		for _, i := range a.items {
 			if i.valid > 0 {
@@ -110,6 +112,9 @@ func (c *Client) read(options []Option, ps *problems) (o *offer) {
 		return a
 	}
 	o.na, o.pd = read(c.cfg.Addresses, optIANA), read(c.cfg.Prefixes, optIAPD)
+	if foreign { // what else it has is of another network, too
+		return &offer{}
+	}
 	return o
 }
 
