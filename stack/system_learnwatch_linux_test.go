@@ -281,6 +281,28 @@ func (r *rig) tell(ev pvd.Event) {
 	}
 }
 
+// timeline tells what became of the learned PvDs.
+func (r *rig) timeline() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var b strings.Builder
+	for _, v := range r.versions {
+		fmt.Fprintf(&b, "%s %v", v.at.Format(time.StampMilli), v.ref)
+		if v.info == nil {
+			b.WriteString(" is gone\n")
+			continue
+		}
+		fmt.Fprintf(&b, " %q version %d:", v.info.Name(), v.info.Version())
+		addresses, _ := pvd.Addresses.Get(v.info)
+		for _, a := range addresses {
+			fmt.Fprintf(&b, " %v %v,", a.Prefix, a.State)
+		}
+		routes, _ := pvd.Routes.Get(v.info)
+		fmt.Fprintf(&b, " %d routes\n", len(routes))
+	}
+	return b.String()
+}
+
 // checkStations fails the test if PvDs speak by the same station on several links.
 func (r *rig) checkStations() {
 	r.t.Helper()

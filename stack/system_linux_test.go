@@ -69,6 +69,9 @@ func anotherRig(t *testing.T) *rig {
 			w.judge(t)
 		}
 		r.checkStations()
+		if t.Failed() && r.followed != nil {
+			t.Logf("the learned PvDs:\n%s", r.timeline())
+		}
 	})
 	r.host = newHost(t)
 	return r
