@@ -76,7 +76,7 @@ type station struct {
 
 func (s station) cast() tcpip.PacketType {
 	switch {
-	case s.dst == mac{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}:
+	case s.dst == broadcastMAC:
 		return tcpip.PacketBroadcast
 	case s.dst[0]&1 != 0:
 		return tcpip.PacketMulticast

@@ -240,28 +240,52 @@ func (sh *sharing) oneAnswers(group ports) ports {
 	return group
 }
 
-// announceShared announces the addresses that were shared until the table t came, and whose
-// station was that of a PvD which does not answer for them any more.
-func (was *linkTable) announceShared(t *linkTable) {
+// announceShared announces the addresses that were shared until the next table came, where a
+// station is gone that neighbours may take for theirs.
+func (t *linkTable) announceShared(next *linkTable) {
 	if t.layer != tun.Ethernet {
 		return
 	}
-	for a, sh := range was.shared {
-		owners := t.owners[a]
-		if len(owners) == 0 || t.rivals[owners[0]] != nil {
+	for a, sh := range t.shared {
+		owners := next.owners[a]
+		if len(owners) == 0 || next.rivals[owners[0]] != nil {
 			continue
 		}
-		if p := slices.MinFunc(owners, older); p.macOf() != sh.by[0].macOf() {
-			p.announce(a)
+		lost := func(p *port) bool {
+			return !slices.ContainsFunc(owners, func(q *port) bool { return p.macOf() == q.macOf() })
+		}
+		if slices.ContainsFunc(sh.by, lost) {
+			slices.MinFunc(owners, older).announce(a, sh.neighbors())
 		}
 	}
 }
 
+// neighbors returns the stations that any of the PvDs has talked to.
+func (sh *sharing) neighbors() map[netip.Addr]mac {
+	all := make(map[netip.Addr]mac)
+	for _, p := range sh.by {
+		entries, _ := p.domain.stk.Neighbors(p.nic, ipv4.ProtocolNumber) // none on a NIC that is gone
+		for _, e := range entries {
+			if len(e.LinkAddr) == len(mac{}) && e.LinkAddr != anchorMAC {
+				all[fromAddr(e.Addr)] = mac([]byte(e.LinkAddr))
+			}
+		}
+	}
+	return all
+}
+
 // announce tells the link which station has an address now, and once more (RFC 5227 section
-// 2.3): a neighbour may have heard the other one just before, and believe it. It runs on the
-// registry's writer.
-func (p *port) announce(a netip.Addr) {
-	p.sendAnnouncement(a)
+// 2.3). Since not everybody heeds that, or so soon after hearing the other one, known
+// neighbours are asked something too: whoever answers takes note of who has asked (RFC 826).
+// It runs on the registry's writer.
+func (p *port) announce(a netip.Addr, neighbors map[netip.Addr]mac) {
+	tell := func() {
+		p.sendARP(broadcastMAC, a, a)
+		for n, station := range neighbors {
+			p.sendARP(station, a, n)
+		}
+	}
+	tell()
 	again := make(chan struct{})
 	timer := p.domain.host.clock.AfterFunc(announceInterval, func() { close(again) })
 	p.link.done.Go(func() { // until then, or until the port is closed
@@ -269,22 +293,25 @@ func (p *port) announce(a netip.Addr) {
 		select {
 		case <-again:
 			if p.owns(a) {
-				p.sendAnnouncement(a)
+				tell()
 			}
 		case <-p.closed:
 		}
 	})
 }
 
-func (p *port) sendAnnouncement(a netip.Addr) {
+var broadcastMAC = mac{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+
+// sendARP sends an ARP request for target to a station.
+func (p *port) sendARP(to mac, sender, target netip.Addr) {
 	request := make(header.ARP, header.ARPSize)
 	request.SetIPv4OverEthernet()
 	request.SetOp(header.ARPRequest)
 	copy(request.HardwareAddressSender(), p.mac)
-	copy(request.ProtocolAddressSender(), a.AsSlice())
-	copy(request.ProtocolAddressTarget(), a.AsSlice())
+	copy(request.ProtocolAddressSender(), sender.AsSlice())
+	copy(request.ProtocolAddressTarget(), target.AsSlice())
 	var ether [tun.EthernetHeaderLen]byte
-	copy(ether[0:6], header.EthernetBroadcastAddress)
+	copy(ether[0:6], to[:])
 	copy(ether[6:12], p.mac)
 	binary.BigEndian.PutUint16(ether[12:14], uint16(arp.ProtocolNumber))
 	p.stats.add(p.transmit([][]byte{ether[:], request}, tun.Meta{}, true))

@@ -6,13 +6,14 @@ import (
 	"net/netip"
 	"syscall"
 
-	"github.com/pvdstack/pvdstack/pvd"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	gports "gvisor.dev/gvisor/pkg/tcpip/ports"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
+
+	"github.com/pvdstack/pvdstack/pvd"
 )
 
 // gVisor chooses ports in the range that it has been given, but knows nothing of what the
@@ -146,6 +147,18 @@ func (d *domain) holds(own []netip.Addr, f flow) holding {
 		}
 	}
 	return most
+}
+
+// reserve keeps a port from others in the PvD, which may look whether it is free just now.
+func (d *domain) reserve(r gports.Reservation) error {
+	if d.share.Load() != nil {
+		d.host.ports.claiming.Lock()
+		defer d.host.ports.claiming.Unlock()
+	}
+	if _, terr := d.stk.ReservePort(d.stk.SecureRNG(), r, nil); terr != nil {
+		return stackError("bind", terr)
+	}
+	return nil
 }
 
 // bindPort binds the socket's endpoint. The caller has entered the domain.

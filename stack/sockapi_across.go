@@ -103,6 +103,12 @@ func (s *Socket) sendAcross(ctx context.Context, c *UDPConn, g *datagram) error 
 
 // writeTo sends a packet, whose source is the PvD's, to a next hop that is another's.
 func (p *port) writeTo(hop netip.Addr, pkt *gstack.PacketBuffer) tcpip.Error {
+	if h := header.IPv4(pkt.NetworkHeader().Slice()); p.egress.Load().shared && pkt.NetworkProtocolNumber == ipv4.ProtocolNumber {
+		if why := p.inspectShared(h, pkt, facts{src: addr4(h[12:]), dst: addr4(h[16:])}); why != sent {
+			p.stats.add(why)
+			return dropError(why)
+		}
+	}
 	if p.mac == nil {
 		return p.send(pkt, "", false)
 	}

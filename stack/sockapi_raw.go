@@ -80,8 +80,8 @@ func (s *Socket) newVisit(d *domain, port uint16) (*visit, error) {
 	default:
 	}
 	v := &visit{port: gports.Reservation{Networks: protos, Transport: s.protocol(), Port: port}}
-	if _, terr := d.stk.ReservePort(d.stk.SecureRNG(), v.port, nil); terr != nil {
-		return nil, stackError("bind", terr)
+	if err := d.reserve(v.port); err != nil {
+		return nil, err
 	}
 	p, err := s.newPresence(d, protos[len(protos)-1])
 	if err == nil {
