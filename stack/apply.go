@@ -81,7 +81,10 @@ func (h *Host) attach(info *pvd.Info) error {
 		addrChange: make(chan struct{}),
 		draws:      maphash.MakeSeed(),
 	}
-	d.resolver = newResolver(d)
+	var err error
+	if d.resolver, err = newResolver(d, info); err != nil {
+		return err
+	}
 	d.info.Store(info)
 	d.plan.Store(&plan{name: info.Name(), fib: &fib{}, selector: addrsel.Default()})
 	d.nics.Store(&[]*port{})

@@ -3,6 +3,7 @@ package stack
 import (
 	"context"
 	"crypto/rand"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -36,6 +37,10 @@ type Config struct {
 	// it is the system default.
 	Selector pvd.Selector
 
+	// Roots are the trust anchors for the PvDs' encrypted DNS servers. Nil: those of the
+	// system.
+	Roots *x509.CertPool
+
 	// Capture, if not nil, gets every frame of every PvD, under an interface that is
 	// called "link/pvd". The caller closes it, after the host.
 	Capture *tun.Capture
@@ -48,6 +53,7 @@ type Host struct {
 	clock    pvd.Clock
 	secret   []byte
 	capture  *tun.Capture
+	roots    *x509.CertPool
 	registry *pvd.Registry
 	policy   atomic.Pointer[pvd.Policy]
 	permits  permits
@@ -87,7 +93,7 @@ func New(c Config) (*Host, error) {
 		return nil, fmt.Errorf("stack: %w", err)
 	}
 	h := &Host{
-		log: c.Logger, clock: c.Clock, secret: slices.Clone(c.Secret), capture: c.Capture,
+		log: c.Logger, clock: c.Clock, secret: slices.Clone(c.Secret), capture: c.Capture, roots: c.Roots,
 		domains: make(map[pvd.Ref]*domain),
 		links:   make(map[string]*hostLink),
 		joiners: make(map[joiner]struct{}),

@@ -2,6 +2,7 @@ package stack
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"sync/atomic"
 
@@ -27,16 +28,38 @@ func (n *Network) LookupNetIP(ctx context.Context, network, host string) ([]neti
 	return d.lookup(ctx, network, host)
 }
 
-// newResolver returns the domain's resolver. It and all that it learns live as long as the
-// domain: a PvD that is attached anew begins with nothing.
-func newResolver(d *domain) *dns.Resolver {
+// newResolver returns the resolver of a domain that is about to be attached as info says. It
+// and all that it learns live as long as the domain: a PvD that is attached anew begins with
+// nothing.
+func newResolver(d *domain, info *pvd.Info) (*dns.Resolver, error) {
+	o, _ := pvd.Resolving.Get(info)
+	strategy, err := dns.ParseStrategy(o.Strategy)
+	if err != nil {
+		return nil, fmt.Errorf("stack: PvD %s: %w", info.Name(), err)
+	}
 	return dns.New(dns.Config{
 		DNS:       func() pvd.DNS { return d.plan.Load().dns },
 		Encrypted: d.encryptedServers(),
 		Dial:      d.host.In(d.ref).DialContext,
+		Link:      d.linkTo,
 		Clock:     d.host.clock,
 		Logger:    d.log,
-	})
+		RootCAs:   d.host.roots,
+		Strategy:  strategy,
+		Timeout:   o.Timeout,
+		Ndots:     o.Ndots,
+		MixCase:   o.MixCase,
+	}), nil
+}
+
+// linkTo returns the name of the link by which a server is reached now, its zone where it is
+// not.
+func (d *domain) linkTo(server netip.Addr) string {
+	p, err := d.findPath(netip.Addr{}, server)
+	if err != nil {
+		return server.Zone()
+	}
+	return d.zoneOf(p.nic)
 }
 
 // encryptedServers returns a function for those of the PvD as it was last applied. It is

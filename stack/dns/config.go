@@ -3,6 +3,7 @@ package dns
 import (
 	"context"
 	"crypto/x509"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -100,4 +101,17 @@ func (s Strategy) String() string {
 	default:
 		return "sequential"
 	}
+}
+
+// ParseStrategy returns the strategy of a name; the empty one is that of Sequential.
+func ParseStrategy(name string) (Strategy, error) {
+	for _, s := range []Strategy{Sequential, Escalation, Parallel} {
+		if name == s.String() {
+			return s, nil
+		}
+	}
+	if name == "" {
+		return Sequential, nil
+	}
+	return Sequential, fmt.Errorf("dns: no strategy %q: want sequential, escalation or parallel", name)
 }
