@@ -104,6 +104,9 @@ func (w *world) follow() {
 	w.Helper()
 	for range 100 {
 		version := w.Version()
+		if !w.lazy {
+			w.observe()
+		}
 		frames, datagrams, requests := w.Frames(), w.Datagrams(), w.Requests()
 		for _, f := range frames {
 			w.transmit(f)
@@ -119,9 +122,6 @@ func (w *world) follow() {
 			}
 		}
 		w.check()
-		if !w.lazy {
-			w.observe()
-		}
 		if len(frames)+len(datagrams)+len(requests) == 0 && w.Version() == version {
 			return
 		}
@@ -516,4 +516,11 @@ func servers(list ...string) (of []netip.AddrPort) {
 		of = append(of, netip.AddrPortFrom(netip.MustParseAddr(s), dnsPort))
 	}
 	return of
+}
+
+// with6 has a DHCPv6 server give an option more.
+func with6(server func(*dhcp6.Message) []dhcp6.Option, code uint16, data string) func(*dhcp6.Message) []dhcp6.Option {
+	return func(m *dhcp6.Message) []dhcp6.Option {
+		return append(server(m), dhcp6.Option{Code: code, Data: []byte(data)})
+	}
 }
