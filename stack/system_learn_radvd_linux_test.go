@@ -34,7 +34,7 @@ var learnedRouters = []struct{ machine, router, prefix string }{
 // with two addresses. Each makes a PvD, whose traffic goes by it; what it changes is
 // changed there, and nowhere else.
 func TestSystemLearnsRouters(t *testing.T) {
-	r := newRig(t)
+	r := newLearningRig(t)
 	w := r.witnesses(false)
 	lan := tuntest.NewNS(t)
 	r.wire("wire", kindPacket, lan, "p0", 1500)

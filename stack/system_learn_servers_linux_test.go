@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -24,15 +23,6 @@ const leased = "192.168.1.50"
 // kea runs kea-dhcp4 or kea-dhcp6 on the interface lan.
 func kea(t *testing.T, ns *tuntest.NS, version, config string) *daemon {
 	t.Helper()
-	for _, v := range []string{"KEA_PIDFILE_DIR", "KEA_LOCKFILE_DIR"} {
-		if os.Getenv(v) == "" {
-			dir, err := os.MkdirTemp("", "kea") //nolint:usetesting // for all tests that follow, too
-			if err != nil {
-				t.Fatal(err)
-			}
-			_ = os.Setenv(v, dir)
-		}
-	}
 	return serve(t, ns, map[string]string{"kea.conf": fmt.Sprintf(`{"Dhcp%s": {
 		"interfaces-config": {"interfaces": ["lan"]},
 		"lease-database": {"type": "memfile", "persist": true, "name": "{dir}/leases.csv", "lfc-interval": 0},
@@ -114,7 +104,7 @@ func lost(t *testing.T, c net.Conn) {
 // different things by DHCPv6. All work at once. What then becomes of each lease is the
 // matter of its PvD.
 func TestSystemLearnsLeases(t *testing.T) {
-	r := newRig(t)
+	r := newLearningRig(t)
 	w := r.witnesses(true)
 	g := map[string]*router{"dnsmasq": r.provider("dnsmasq"), "kea": r.provider("kea"), "udhcpd": r.provider("udhcpd")}
 	masq := func(address, dns string) []string {
