@@ -97,7 +97,7 @@ func TestResolvers(t *testing.T) {
 		{"part of an address", "\x00\x01\x05" + name + "\x03" + a4[:3] + alpn, "\x00\x01\x00\x05" + name + "\x00\x0f" + a6[:15] + alpn, false},
 		{"no address", "\x00\x01\x05" + name + "\x00" + alpn, "\x00\x01\x00\x05" + name + "\x00\x00" + alpn, false},
 		{"multicast", "\x00\x01\x05" + name + "\x04\xe0\x00\x00\x01" + alpn, "\x00\x01\x00\x05" + name + "\x00\x10\xff" + a6[1:] + alpn, false},
-		{"no alpn", "\x00\x01\x05" + name + "\x04" + a4 + "\x00\x03\x00\x02\x00\x35", "\x00\x01\x00\x05" + name + "\x00\x10" + a6 + "\x00\x03\x00\x02\x00\x35", false},
+		{"no alpn", "\x00\x01\x05" + name + "\x04" + a4 + "\x00\x03\x00\x02\x00\x35", "\x00\x01\x00\x05" + name + "\x00\x10" + a6 + "\x00\x03\x00\x02\x00\x35", true}, // not among the checks of RFC 9463 section 3.1.8
 		{"hint", "\x00\x01\x05" + name + "\x04" + a4 + alpn + "\x00\x04\x00\x04" + a4, "\x00\x01\x00\x05" + name + "\x00\x10" + a6 + alpn + "\x00\x06\x00\x10" + a6, false},
 		{"out of order", "\x00\x01\x05" + name + "\x04" + a4 + alpn + alpn, "\x00\x01\x00\x05" + name + "\x00\x10" + a6 + alpn + alpn, false},
 		{"parameter cut short", "\x00\x01\x05" + name + "\x04" + a4 + alpn + "\x00", "\x00\x01\x00\x05" + name + "\x00\x10" + a6 + alpn + "\x00", false},

@@ -119,18 +119,16 @@ func orError(err error, text string) error {
 	return err
 }
 
-// Keys of service parameters (RFC 9460 section 14.3.2).
+// Keys of service parameters that are forbidden here (RFC 9460 section 14.3.2).
 const (
-	keyALPN     = 1
 	keyIPv4Hint = 4
 	keyIPv6Hint = 6
 )
 
-// checkParams applies RFC 9460 section 2.2 (whole, ascending) and RFC 9463 section 3.1.5
-// (alpn is required, hints are forbidden).
+// checkParams applies RFC 9460 section 2.2 (whole, ascending) and RFC 9463 section 3.1.8 (no
+// hints).
 func checkParams(b []byte) error {
-	last, alpn := -1, false
-	for len(b) > 0 {
+	for last := -1; len(b) > 0; {
 		if len(b) < 4 || int(binary.BigEndian.Uint16(b[2:])) > len(b)-4 {
 			return errors.New("dhcp: resolver: service parameters cut short")
 		}
@@ -140,13 +138,8 @@ func checkParams(b []byte) error {
 			return errors.New("dhcp: resolver: service parameters out of order")
 		case key == keyIPv4Hint, key == keyIPv6Hint:
 			return errors.New("dhcp: resolver: address hint among the service parameters")
-		case key == keyALPN && n > 0:
-			alpn = true
 		}
 		last, b = key, b[4+n:]
-	}
-	if !alpn {
-		return errors.New("dhcp: resolver: no alpn among the service parameters")
 	}
 	return nil
 }

@@ -59,3 +59,25 @@ func TestModelRoutes(t *testing.T) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 }
+
+// TestModelRoutesWithoutFlags has a router advertise a prefix with neither flag, which says
+// all the same that packets from there may go by it (RFC 8028 section 3.1).
+func TestModelRoutesWithoutFlags(t *testing.T) {
+	w := newWorld(t)
+	bare := ra.PrefixInformation{Prefix: prefix1, Valid: time.Hour}
+	w.hear(routerA, header(long, ra.PvDOption{ID: "x.example", Options: []ra.Option{bare}}))
+	w.hear(routerB, header(long, ra.PvDOption{ID: "x.example"}))
+	anywhere := netip.MustParsePrefix("::/0")
+	from := pvd.Route{To: anywhere, Via: routerA, Link: "lan", From: prefix1}
+	all := []pvd.Route{{To: anywhere, Via: routerA, Link: "lan"}, from, {To: anywhere, Via: routerB, Link: "lan"}}
+	if got := w.only().ModelRoutes("lan"); !reflect.DeepEqual(got, all) {
+		t.Errorf("got  %+v\nwant %+v", got, all)
+	}
+	if n := len(w.only().Addresses); n != 1 {
+		t.Errorf("%d addresses", n)
+	}
+	w.run(time.Hour)
+	if got := w.only().ModelRoutes("lan"); !reflect.DeepEqual(got, []pvd.Route{all[0], all[2]}) {
+		t.Errorf("after its lifetime %+v", got)
+	}
+}

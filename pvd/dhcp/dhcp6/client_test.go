@@ -710,3 +710,65 @@ func FuzzClient(f *testing.F) {
 		}
 	})
 }
+
+// TestItemsEnd lets one address, one prefix and then the rest of a lease end, each at its
+// own moment, with a server that does not answer any more.
+func TestItemsEnd(t *testing.T) {
+	other := netip.MustParseAddr("2001:db8::8")
+	narrow := netip.MustParsePrefix("2001:db8:2::/56")
+	w := newWorld(t, addresses, prefixes)
+	l := w.bind(
+		ia(optIANA, 0, 0, iaAddr(addr, 500, 1000), iaAddr(other, 500, 4000)),
+		ia(optIAPD, 0, 0, iaPrefix(prefix, 500, 2000), iaPrefix(narrow, 500, 3000)),
+	)
+	began := w.now
+	for _, tt := range []struct {
+		at         uint32
+		addrs, pds int
+		state      State
+	}{
+		{1000, 1, 2, Rebinding},
+		{2000, 1, 1, Rebinding},
+		{3000, 1, 0, Rebinding},
+		{4000, 0, 0, Soliciting},
+	} {
+		end := began + time.Duration(tt.at)*time.Second
+		w.until(end - 1)
+		before := w.Lease()
+		if n := len(before.Addrs) + len(before.Prefixes); n != tt.addrs+tt.pds+1 {
+			t.Errorf("just before %d s: %d items", tt.at, n)
+		}
+		w.until(end)
+		w.is(tt.state)
+		switch now := w.Lease(); {
+		case tt.addrs == 0:
+			if now != nil {
+				t.Errorf("after %d s: %+v", tt.at, now)
+			}
+		case len(now.Addrs) != tt.addrs || len(now.Prefixes) != tt.pds || now == before:
+			t.Errorf("after %d s: %+v", tt.at, now)
+		}
+	}
+	if len(l.Addrs) != 2 || len(l.Prefixes) != 2 {
+		t.Error("a lease that was handed out has changed")
+	}
+}
+
+// TestPrefixRenewed has a delegated prefix be given more time, and another one in its place.
+func TestPrefixRenewed(t *testing.T) {
+	narrow := netip.MustParsePrefix("2001:db8:2::/56")
+	w := newWorld(t, prefixes)
+	l := w.bind(ia(optIAPD, 0, 0, iaPrefix(prefix, 1000, 2000)))
+	if l.T1 != w.now+500*time.Second || l.T2 != w.now+800*time.Second {
+		t.Errorf("T1 %v, T2 %v", l.T1-w.now, l.T2-w.now)
+	}
+	r := w.one()
+	pd, _ := get(r.Options, optIAPD)
+	if _, has := get(r.Options, optIANA); r.Type != Renew || has || !bytes.Contains(pd, prefix.Addr().AsSlice()) {
+		t.Errorf("sent %+v", r)
+	}
+	w.receive(answer(r.Message, Reply, server1, ia(optIAPD, 0, 0, iaPrefix(prefix, 0, 0), iaPrefix(narrow, 1000, 2000))))
+	if n := w.Lease(); len(n.Prefixes) != 1 || n.Prefixes[0] != (Item{narrow, w.now + 1000*time.Second, w.now + 2000*time.Second}) {
+		t.Errorf("%+v", n)
+	}
+}
