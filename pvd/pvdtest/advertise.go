@@ -220,7 +220,7 @@ func (c *core) advertiseNow(a *advertiser) {
 		wait = min(wait, initialInterval)
 	}
 	if a.end {
-		wait = minRAGap
+		wait = max(a.says.gap(), maxRADelay)
 	}
 	c.advertiseIn(a, wait)
 }
@@ -287,7 +287,7 @@ func (c *core) answerRS(a *advertiser, src netip.Addr) {
 	}
 	now := c.clock.Monotonic()
 	if a.sent {
-		delay = max(delay, a.last+minRAGap-now)
+		delay = max(delay, a.last+a.says.gap()-now)
 	}
 	if a.timer == nil || a.due > now+delay {
 		c.advertiseIn(a, delay)

@@ -32,3 +32,27 @@ func Example() {
 	// the wiki of home
 	// the wiki of home
 }
+
+// Two networks that say which PvD they are: the host learns of them by router
+// advertisements with the PvD option (RFC 8801), needs no configuration and no root, and has
+// each under its name.
+func Example_explicit() {
+	pvdtest.Main("explicit", os.Stdout, func(tb pvdtest.TB) {
+		lab := pvdtest.New(tb)
+		for _, name := range []string{"corp", "home"} {
+			lan := lab.LAN(name, "2001:db8:1::/64")
+			lan.DNS("2001:db8:1::53", pvdtest.Zone{"wiki": "2001:db8:1::80"})
+			lan.Web("2001:db8:1::80", "the wiki of "+name)
+			lan.Router("2001:db8:1::1", pvdtest.RA{PvD: name + ".example"})
+		}
+		h := lab.Host()
+		h.Discover("corp", "home")
+		for _, id := range []string{"corp.example", "home.example"} {
+			fmt.Println(pvdtest.Get(tb, h.Await(id), "http://wiki/").Body)
+		}
+		lab.AssertIsolated()
+	})
+	// Output:
+	// the wiki of corp
+	// the wiki of home
+}

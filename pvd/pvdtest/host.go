@@ -84,19 +84,9 @@ func (h *Host) join(lan string) error {
 	if err != nil {
 		return err
 	}
-	seen := newSenders()
-	c, err := h.lab.cable(n, lan+"/"+h.name, func(dir tun.Direction, bufs [][]byte, m tun.Meta) {
-		if seen.observe(dir, bufs, m) {
-			h.owners.look()
-		}
-	})
-	if err != nil {
+	if err := h.plug(n); err != nil {
 		return err
 	}
-	if err := h.Host.AddLink(lan, c.far); err != nil {
-		return err
-	}
-	h.links[lan] = &Link{lab: h.lab, name: lan, cable: c, seen: seen}
 	config := n.config(lan, ps)
 	config.ID, config.Name = pvd.ID(n.Domain()), lan
 	ref, err := h.Host.Add(context.Background(), config)
@@ -109,41 +99,56 @@ func (h *Host) join(lan string) error {
 	return nil
 }
 
-// Ref returns the PvD that the host was given on a LAN, by the LAN's name or the PvD's ID.
-func (h *Host) Ref(lan string) pvd.Ref {
-	h.lab.tb.Helper()
-	for name, ref := range h.refs {
-		if name == lan || h.lab.lans[name].Domain() == lan {
-			return ref
+// plug gives the host a link on a LAN.
+func (h *Host) plug(n *LAN) error {
+	seen := newSenders()
+	c, err := h.lab.cable(n, n.name+"/"+h.name, func(dir tun.Direction, bufs [][]byte, m tun.Meta) {
+		if seen.observe(dir, bufs, m) {
+			h.owners.look()
 		}
+	})
+	if err != nil {
+		return err
 	}
-	h.lab.tb.Fatalf("pvdtest: %s is not on %q", h.name, lan)
-	return pvd.Null
+	h.links[n.name] = &Link{lab: h.lab, name: n.name, cable: c, seen: seen}
+	return h.Host.AddLink(n.name, c.far)
+}
+
+// Ref returns the PvD that the host was given on a LAN, by the LAN's name or the PvD's ID,
+// or one that it has learned, as Await finds it.
+func (h *Host) Ref(name string) pvd.Ref {
+	h.lab.tb.Helper()
+	ref, err := h.find(name)
+	if err != nil {
+		h.lab.tb.Fatalf("pvdtest: %s is not on %q and has no such PvD: %v", h.name, name, err)
+	}
+	return ref
 }
 
 // In returns the network of the PvD on a LAN, ready or not.
-func (h *Host) In(lan string) *stack.Network {
+func (h *Host) In(name string) *stack.Network {
 	h.lab.tb.Helper()
-	return h.Host.In(h.Ref(lan))
+	return h.Host.In(h.Ref(name))
 }
 
 // Await waits until the PvD on a LAN has what the LAN can give it, and all the lab's
-// machines are there, and returns its network. It fails the test if that takes longer
-// than a duplicate address detection does.
-func (h *Host) Await(lan string) *stack.Network {
+// machines are there, and returns its network. The name is that of a LAN, or the ID or the
+// name of a PvD that the host learns, which has to come first. Beside an address that can be
+// used it needs to have what conds say: what is learned comes bit by bit. It fails the test
+// if that takes longer than a duplicate address detection does.
+func (h *Host) Await(name string, conds ...pvd.Condition) *stack.Network {
 	h.lab.tb.Helper()
-	ref := h.Ref(lan)
-	conds := append([]pvd.Condition{pvd.Settled}, h.conditions(ref)...)
+	var ref pvd.Ref
 	var err error
 	h.lab.Run(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
 		defer cancel()
-		if err = h.Host.WaitReady(ctx, ref, conds...); err == nil {
+		if ref, err = h.await(ctx, name, conds); err == nil {
 			err = h.lab.awaitMachines(ctx)
 		}
 	})
 	if err != nil {
-		h.lab.tb.Fatalf("pvdtest: %s: %s: %v", h.name, lan, err)
+		h.lab.tb.Fatalf("pvdtest: %s: %v", h.name, err)
 	}
 	return h.Host.In(ref)
 }

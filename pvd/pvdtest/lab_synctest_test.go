@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/pvdstack/pvdstack/pvd"
 	"github.com/pvdstack/pvdstack/tun"
 )
 
@@ -33,6 +34,29 @@ func TestLabInBubble(t *testing.T) {
 		}
 		if r.Stats()[countForwarded] == 0 {
 			t.Error("the router forwarded nothing")
+		}
+		lab.AssertIsolated()
+	})
+}
+
+// TestRoutersInBubble has a host learn all that routers say, in bubble time: a day of
+// advertisements and leases.
+func TestRoutersInBubble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lab := New(t)
+		routers := explicit(lab)
+		h := lab.Host()
+		h.Discover("corp", "home")
+		for _, name := range []string{"corp", "home"} {
+			n := h.Await(name+".example", pvd.HasAddr4, pvd.HasAddr6, pvd.HasDNS)
+			Get(t, n, "http://wiki/").Is(name)
+		}
+		time.Sleep(24 * time.Hour)
+		for _, name := range []string{"corp", "home"} {
+			Get(t, h.Await(name+".example"), "http://192.168.1.80/").Is(name)
+			if got := routers[name].Leases(); len(got) != 1 {
+				t.Errorf("%s: leases %v", name, got)
+			}
 		}
 		lab.AssertIsolated()
 	})

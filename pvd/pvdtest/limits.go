@@ -55,11 +55,12 @@ const (
 
 	// initialRAs, initialInterval, finalRAs, minRAGap and maxRADelay are RFC 4861 section
 	// 10's MAX_INITIAL_RTR_ADVERTISEMENTS, MAX_INITIAL_RTR_ADVERT_INTERVAL,
-	// MAX_FINAL_RTR_ADVERTISEMENTS, MIN_DELAY_BETWEEN_RAS and MAX_RA_DELAY_TIME.
+	// MAX_FINAL_RTR_ADVERTISEMENTS, MIN_DELAY_BETWEEN_RAS (that of RFC 6275 section 7.5)
+	// and MAX_RA_DELAY_TIME.
 	initialRAs      = 3
 	initialInterval = 16 * time.Second
 	finalRAs        = 3
-	minRAGap        = 3 * time.Second
+	minRAGap        = 30 * time.Millisecond
 	maxRADelay      = 500 * time.Millisecond
 
 	// maxLeases bounds a router's pool of addresses, and its leases.

@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/pvdstack/pvdstack/pvd"
+	"github.com/pvdstack/pvdstack/pvd/learn"
 	"github.com/pvdstack/pvdstack/stack"
 	"github.com/pvdstack/pvdstack/tun"
 )
@@ -21,7 +22,8 @@ import (
 //   - each frame that the host has sent has a source that one of the PvDs on that link
 //     has or had, or is one of those that need none (ARP probes, duplicate address
 //     detection, router solicitations, MLD, IGMP, DHCP);
-//   - each hardware address stands for addresses of a single PvD;
+//   - each hardware address stands for addresses of a single PvD, or of those that were
+//     learned on the link, which share one;
 //   - nothing has gone to or asked after 127/8, ::1 or 0/8;
 //   - of the frames that it was sent, it has delivered or counted as dropped every one.
 //
@@ -323,6 +325,10 @@ func (o *owners) sample(h *stack.Host) {
 		}
 		addrs, _ := pvd.Addresses.Get(info)
 		links, _ := pvd.Links.Get(info)
+		if _, learned := learn.Learned.Get(info); learned {
+			// What is learned on a link has one station there, whose lease it is.
+			ref = pvd.Unspecified
+		}
 		o.add(ref, links, addrs)
 	}
 }

@@ -78,6 +78,11 @@ type RA struct {
 	// Interval is the longest time between advertisements to everybody. 0: 600 s.
 	Interval time.Duration
 
+	// Gap is the least time between two to everybody, MIN_DELAY_BETWEEN_RAS, but for what
+	// changes, which is sent at once. 0: 30 ms, as where hosts move about (RFC 6275 section
+	// 7.5), so that they need not wait in a lab either; RFC 4861 section 10 has 3 s.
+	Gap time.Duration
+
 	// Mute makes it leave solicitations unanswered.
 	Mute bool
 }
@@ -103,6 +108,8 @@ func or(d, zero time.Duration) time.Duration {
 }
 
 func (a *RA) interval() time.Duration { return max(or(a.Interval, defaultInterval), leastInterval) }
+
+func (a *RA) gap() time.Duration { return max(or(a.Gap, minRAGap), minRAGap) }
 
 // life is how long what an advertisement says holds: some of them may be lost.
 func (a *RA) life() time.Duration { return 3 * a.interval() }
