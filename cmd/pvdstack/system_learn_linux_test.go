@@ -12,10 +12,12 @@ import (
 	"github.com/pvdstack/pvdstack/tun/tuntest"
 )
 
-// learningNetwork is a network of radvd and dnsmasq at the other end of wan in host.
-func learningNetwork(t *testing.T, host *tuntest.NS, wan, name string) *tuntest.NS {
+// learningNetwork makes a network of radvd and dnsmasq at the other end of wan in host. It
+// returns the file in which dnsmasq keeps its leases.
+func learningNetwork(t *testing.T, host *tuntest.NS, wan, name string) (leases string) {
 	t.Helper()
 	isp := tuntest.NewNS(t)
+	host.Sysctl("net.ipv6.conf.default.accept_ra", "0") // its kernel is to learn nothing
 	tuntest.Veth(host, wan, isp, "lan")
 	for _, a := range []string{"192.168.1.1/24", "2001:db8:1::1/64", "fe80::1/64"} {
 		isp.IP("addr", "add", a, "dev", "lan", "nodad")
@@ -28,7 +30,7 @@ func learningNetwork(t *testing.T, host *tuntest.NS, wan, name string) *tuntest.
 		AdvRASrcAddress { fe80::1; };
 		prefix 2001:db8:1::/64 { };
 		RDNSS 2001:db8:1::1 { };
-		DNSSL corp.example { };
+		DNSSL lan.example { };
 	};`), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +43,7 @@ func learningNetwork(t *testing.T, host *tuntest.NS, wan, name string) *tuntest.
 	eventually(t, "dnsmasq listens", func() bool {
 		return strings.Contains(isp.Exec("ss", "-Hlnu"), ":67 ")
 	}, linkwatch/50)
-	return isp
+	return conf + ".leases"
 }
 
 // keepRunning runs a command in a namespace until the test ends.
@@ -63,21 +65,20 @@ func keepRunning(t *testing.T, ns *tuntest.NS, args ...string) {
 // the configuration gives it, with its changes, and have the same lease after a restart.
 func TestSystemRunLearns(t *testing.T) {
 	host := tuntest.NewNS(t)
-	learningNetwork(t, host, "wan0", "isp")
+	leases := learningNetwork(t, host, "wan0", "isp")
 	state := filepath.Join(t.TempDir(), "state")
 	config := `links:
   a: {type: packet, interface: wan0, discover: true}
 pvds:
   home:
     match: {link: a}
-    modify: {dns: {search: {supersede: [nowhere.example, corp.example]}}}
+    modify: {dns: {search: {supersede: [corp.example]}}}
 default: home
 state: ` + state + `
 socks5:
   - {listen: 127.0.0.1:1080, pvd: home}
   - {listen: 127.0.0.1:1081, pvd: default}
 `
-	var leases []string
 	for range 2 {
 		d := startDaemon(t, host, config)
 		eventually(t, "the PvD has an IPv4 address", func() bool {
@@ -90,13 +91,11 @@ socks5:
 			d.curl(proxy, "http://www/", "isp")
 		}
 		d.stop(syscall.SIGTERM)
-		text, err := os.ReadFile(filepath.Join(state, "a.lease"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		leases = append(leases, string(text))
 	}
-	t.Logf("leases %q", leases)
+	text, err := os.ReadFile(leases)
+	if n := strings.Count(string(text), " 192.168.1.1"); err != nil || n != 1 {
+		t.Errorf("%d leases of IPv4 addresses, want one for both times: %v\n%s", n, err, text)
+	}
 }
 
 // TestSystemProbe probes a network of radvd and dnsmasq, and one that nobody is in.
