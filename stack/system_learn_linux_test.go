@@ -11,10 +11,33 @@ import (
 	"github.com/pvdstack/pvdstack/tun/tuntest"
 )
 
-// TestSystemLearnsDualStack learns one PvD from radvd and dnsmasq on each kind of Ethernet
+// TestP24_P46_SystemLearns has hosts learn PvDs of real routers and servers. Whatever is
+// learned on one link, the PvDs of the others stay as they are.
+func TestP24_P46_SystemLearns(t *testing.T) {
+	if testing.Short() {
+		t.Skip("slow: waits for servers and for addresses to be found unique")
+	}
+	tuntest.CheckLeaks(t)
+	for _, tt := range []struct {
+		name string
+		test func(*testing.T)
+	}{
+		{"leases", learnsLeases},
+		{"in any order", learnsInAnyOrder},
+		{"dual stack", learnsDualStack},
+		{"routers", learnsRouters},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel() // each mostly waits
+			tt.test(t)
+		})
+	}
+}
+
+// learnsDualStack learns one PvD from radvd and dnsmasq on each kind of Ethernet
 // link. They have the same everything.
-func TestSystemLearnsDualStack(t *testing.T) {
-	r := newLearningRig(t)
+func learnsDualStack(t *testing.T) {
+	r := anotherRig(t)
 	w := r.witnesses(true)
 	isps := make(map[string]*tuntest.NS)
 	for _, kind := range []string{kindPacket, kindTAP} {

@@ -31,11 +31,11 @@ func (s *leaseStore) Save(name string, lease []byte) error {
 	return nil
 }
 
-// TestP24_P46_LeasesInAnyOrder leases one address on two links, in either order. Both PvDs
+// learnsInAnyOrder leases one address on two links, in either order. Both PvDs
 // work, and the later lease changes nothing of the earlier one's PvD. When learning begins
 // again the address of before is asked for.
-func TestP24_P46_LeasesInAnyOrder(t *testing.T) {
-	r := newLearningRig(t)
+func learnsInAnyOrder(t *testing.T) {
+	r := anotherRig(t)
 	const fromDnsmasq, fromKea = "DHCPACK", "DHCP4_LEASE_ALLOC"
 	type network struct {
 		*router

@@ -30,11 +30,11 @@ var learnedRouters = []struct{ machine, router, prefix string }{
 	{"b", "fe80::b2", "2001:db8:b2::/64"},
 }
 
-// TestSystemLearnsRouters has three routers on one bridge, two of which are one machine
+// learnsRouters has three routers on one bridge, two of which are one machine
 // with two addresses. Each makes a PvD, whose traffic goes by it; what it changes is
 // changed there, and nowhere else.
-func TestSystemLearnsRouters(t *testing.T) {
-	r := newLearningRig(t)
+func learnsRouters(t *testing.T) {
+	r := anotherRig(t)
 	w := r.witnesses(false)
 	lan := tuntest.NewNS(t)
 	r.wire("wire", kindPacket, lan, "p0", 1500)

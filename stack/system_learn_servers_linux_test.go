@@ -100,11 +100,11 @@ func lost(t *testing.T, c net.Conn) {
 	}
 }
 
-// TestSystemLearnsLeases leases the same IPv4 address of three servers on three links, and
+// learnsLeases leases the same IPv4 address of three servers on three links, and
 // different things by DHCPv6. All work at once. What then becomes of each lease is the
 // matter of its PvD.
-func TestSystemLearnsLeases(t *testing.T) {
-	r := newLearningRig(t)
+func learnsLeases(t *testing.T) {
+	r := anotherRig(t)
 	w := r.witnesses(true)
 	g := map[string]*router{"dnsmasq": r.provider("dnsmasq"), "kea": r.provider("kea"), "udhcpd": r.provider("udhcpd")}
 	masq := func(address, dns string) []string {

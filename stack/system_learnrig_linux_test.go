@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -19,46 +18,6 @@ import (
 	"github.com/pvdstack/pvdstack/stack"
 	"github.com/pvdstack/pvdstack/tun/tuntest"
 )
-
-// learning counts the tests that wait for networks at the same time.
-var learning struct {
-	mu    sync.Mutex
-	tests int
-	leaks *leaks // of them all
-}
-
-// leaks is the end of a leak check that is put off.
-type leaks struct {
-	testing.TB
-	check func()
-}
-
-func (l *leaks) Cleanup(check func()) { l.check = check }
-
-// newLearningRig is newRig for a test that mostly waits, which it does together with others
-// of its kind. When the last of those that run has ended nothing may be left.
-func newLearningRig(t *testing.T) *rig {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("slow: waits for servers and for addresses to be found unique")
-	}
-	t.Parallel()
-	learning.mu.Lock()
-	defer learning.mu.Unlock()
-	if learning.tests++; learning.tests == 1 {
-		learning.leaks = &leaks{TB: t}
-		tuntest.CheckLeaks(learning.leaks)
-	}
-	t.Cleanup(func() {
-		learning.mu.Lock()
-		defer learning.mu.Unlock()
-		if learning.tests--; learning.tests == 0 {
-			learning.leaks.TB = t
-			learning.leaks.check()
-		}
-	})
-	return anotherRig(t)
-}
 
 // A daemon is a server that runs in a namespace until the test ends, with a directory for
 // its files.
