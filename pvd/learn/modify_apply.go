@@ -73,6 +73,9 @@ func (p *Proposal) modify(by *matching) {
 			}
 		}
 		p.Servers = serverKind.unique(p.Servers)
+		if ops.supersede != nil || ops.ignore != nil {
+			p.without(pvd.EncryptedDNS.Any()) // which would go before those that are wanted
+		}
 	}
 	if ops, ok := by.operations(pvd.DNSSearch.Any()); ok {
 		p.Search = searchKind.apply(p.Search, ops)
@@ -95,6 +98,11 @@ func (p *Proposal) modifyMTU(ops operations) {
 	case p.MTU == 0:
 		p.MTU = valueOf[int](ops.byDefault)
 	}
+}
+
+// raiseMTU raises an MTU that IPv6 can not do with, which the PvD may have by its modifiers
+// only.
+func (p *Proposal) raiseMTU() {
 	is6 := func(a netip.Addr) bool { return classOf(a) == 6 }
 	if p.MTU != 0 && (slices.ContainsFunc(p.Addresses, func(a pvd.AddressInfo) bool { return is6(a.Prefix.Addr()) }) ||
 		slices.ContainsFunc(p.Routes, func(r pvd.Route) bool { return is6(r.To.Addr()) })) {
@@ -131,6 +139,7 @@ var joined = map[pvd.AnyKey]join{
 	pvd.EncryptedDNS.Any(): joining(pvd.EncryptedDNS),
 	pvd.Proxies.Any():      joining(pvd.Proxies),
 	addinfo.DNSZones.Any(): joining(addinfo.DNSZones),
+	pvd.EncryptedDNS.Any(): joining(pvd.EncryptedDNS),
 }
 
 func joining[T any](key pvd.Key[[]T]) join {
@@ -197,6 +206,9 @@ func (p *Proposal) dropStranded(was *Proposal) {
 func (p *Proposal) reaches(via netip.Addr) bool {
 	if !via.IsValid() || via.Is6() && via.IsLinkLocalUnicast() {
 		return true
+	}
+	if slices.ContainsFunc(p.Addresses, func(a pvd.AddressInfo) bool { return a.Prefix.Addr() == via }) {
+		return false // it is the PvD itself
 	}
 	return slices.ContainsFunc(p.Addresses, func(a pvd.AddressInfo) bool { return a.Prefix.Contains(via) }) ||
 		slices.ContainsFunc(p.Routes, func(r pvd.Route) bool { return !r.Via.IsValid() && r.To.Contains(via) })

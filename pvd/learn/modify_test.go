@@ -271,6 +271,29 @@ func TestP49_IgnoreDNS(t *testing.T) {
 	}
 }
 
+// TestEncryptedDNSGoesWithTheServers holds that servers that were not wanted do not come in by
+// another door.
+func TestEncryptedDNSGoesWithTheServers(t *testing.T) {
+	p := home()
+	p.Elements = []pvd.Element{pvd.EncryptedDNS.With([]pvd.EncryptedServer{{Name: "dns.example"}})}
+	own := learn.Default(pvd.EncryptedDNS.With([]pvd.EncryptedServer{{Name: "own.example"}}))
+	for _, tt := range []struct {
+		rules learn.Rules
+		want  int
+	}{
+		{onWAN(learn.Supersede(pvd.DNSServers.With(servers("9.9.9.9")))), 0},
+		{onWAN(learn.Ignore(pvd.DNSServers.Any())), 0},
+		{onWAN(learn.Ignore(pvd.DNSServers.Any()), own), 1},
+		{learn.Rules{{Match: learn.Match{Link: "wan"}, Refuse: learn.Refuse{DNS: true}}}, 0},
+		{onWAN(learn.Append(pvd.DNSServers.With(servers("9.9.9.9")))), 1},
+		{onWAN(learn.Append(pvd.EncryptedDNS.With([]pvd.EncryptedServer{{Name: "own.example"}}))), 2},
+	} {
+		if got := element(apply(t, tt.rules, p), pvd.EncryptedDNS); len(got) != tt.want {
+			t.Errorf("%+v: %d encrypted servers, want %d", tt.rules, len(got), tt.want)
+		}
+	}
+}
+
 // TestP50_NoGateway takes no routes by routers from a link.
 func TestP50_NoGateway(t *testing.T) {
 	rs := learn.Rules{{Match: learn.Match{Link: "wan"}, Refuse: learn.Refuse{Routes: true}}}
@@ -316,14 +339,17 @@ func TestRulesMostSpecificFirst(t *testing.T) {
 	other.Key.Router = netip.MustParseAddr("fe80::9")
 	lease := home()
 	lease.Key = ra.Key{} // of a link without routers
-	for range len(rs) {
+	for range rs {
 		rs = append(rs[1:], rs[0])
 		for _, tt := range []struct {
 			of   *learn.Proposal
 			want string
 		}{
-			{home(), "implicit 1403 2 1"}, {other, "implicit 1402 2 1"}, {lease, "implicit 1402 2 1"},
-			{corp("wan"), "id on link 1404 5 1"}, {corp("lan"), "id 1404 0 0"},
+			{home(), "implicit 1403 2 1"},
+			{other, "implicit 1402 2 1"},
+			{lease, "implicit 1402 2 1"},
+			{corp("wan"), "id on link 1404 5 1"},
+			{corp("lan"), "id 1404 0 0"},
 		} {
 			got := apply(t, rs, tt.of)
 			text := fmt.Sprint(got.Name, " ", got.MTU, " ", element(got, pvd.Cost), " ", element(got, pvd.Metric))
@@ -449,7 +475,8 @@ func TestModifierString(t *testing.T) {
 		m    learn.Modifier
 		want string
 	}{
-		{learn.Default(pvd.MTU.With(1400)), "default mtu 1400"}, {learn.Ignore(pvd.NAT64.Any()), "ignore nat64"},
+		{learn.Default(pvd.MTU.With(1400)), "default mtu 1400"},
+		{learn.Ignore(pvd.NAT64.Any()), "ignore nat64"},
 		{learn.Append(pvd.DNSSearch.With([]string{"a"})), "append dns search [a]"},
 	} {
 		if tt.m.String() != tt.want || !strings.HasPrefix(tt.want, tt.m.Op().String()) || !strings.Contains(tt.want, tt.m.Key().String()) {

@@ -153,6 +153,8 @@ func (m Modifier) empty() error {
 		length = len(v)
 	case []pvd.Proxy:
 		length = len(v)
+	case []pvd.EncryptedServer:
+		length = len(v)
 	}
 	if length == 0 {
 		return errors.New("an empty list; Ignore takes away what was learned")

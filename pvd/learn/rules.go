@@ -3,6 +3,7 @@ package learn
 import (
 	"cmp"
 	"net/netip"
+	"slices"
 
 	"github.com/pvdstack/pvdstack/pvd"
 	"github.com/pvdstack/pvdstack/pvd/addinfo"
@@ -56,7 +57,7 @@ type Refuse struct {
 	// Routes by routers. What is on the link itself stays.
 	Routes bool
 
-	// DNS is servers, search list and zones.
+	// DNS is servers, encrypted ones too, search list and zones.
 	DNS bool
 }
 
@@ -132,6 +133,7 @@ func (rs Rules) Apply(p *Proposal) *Proposal {
 	c.Name = cmp.Or(named, p.Name)
 	c.modify(&by)
 	c.dropStranded(p)
+	c.raiseMTU()
 	return c
 }
 
@@ -158,6 +160,11 @@ func (p *Proposal) refuse(what Refuse) {
 			return e.Key() != addinfo.DNSZones.Any() && e.Key() != pvd.EncryptedDNS.Any()
 		})
 	}
+}
+
+// without takes elements away.
+func (p *Proposal) without(keys ...pvd.AnyKey) {
+	p.Elements = filter(p.Elements, func(e pvd.Element) bool { return !slices.Contains(keys, e.Key()) })
 }
 
 // filter returns a list of those that are kept.
