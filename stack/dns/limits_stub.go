@@ -1,0 +1,21 @@
+package dns
+
+import "time"
+
+// What clients of a [Stub] may take.
+const (
+	// maxAsking is how many questions by UDP are answered at a time. Programs that wait for
+	// names have a handful each; more is a flood, or a server that is silent.
+	maxAsking = 1024
+
+	// maxStubConns is how many TCP connections there are at a time.
+	maxStubConns = 128
+
+	// stubIdleTimeout is how long a connection is kept on which nothing is asked, and what a
+	// client may take to read an answer (RFC 7766 section 6.2.3: a few seconds).
+	stubIdleTimeout = 10 * time.Second
+
+	// askTimeout is what an answer may take: as long as resolvers try by any strategy.
+	// Clients give up before.
+	askTimeout = 30 * time.Second
+)

@@ -1,0 +1,278 @@
+package dns
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+
+	wire "github.com/miekg/dns"
+
+	"github.com/pvdstack/pvdstack/pvd"
+)
+
+// An Asker answers questions: a [Resolver], or the network of a PvD.
+type Asker interface {
+	Query(ctx context.Context, q Question) (*wire.Msg, Info, error)
+	Exchange(ctx context.Context, m *wire.Msg) (*wire.Msg, Info, error)
+}
+
+// A StubConfig says how a [Stub] works. Only Asker is required.
+type StubConfig struct {
+	// Asker answers. What it does not find, clients are told as a failure of the server.
+	Asker Asker
+
+	// Logger may be nil: discard.
+	Logger *slog.Logger
+
+	// Clock is for what connections and questions may take. Nil: [pvd.SystemClock].
+	Clock pvd.Clock
+}
+
+// A Stub is a DNS server for programs that know nothing of PvDs: it passes their questions
+// on to one (RFC 5625). Types and classes that it does not know pass like others, and the
+// case of names stays. Its methods may be called concurrently.
+type Stub struct {
+	config StubConfig
+	log    *slog.Logger
+	ctx    context.Context //nolint:containedctx // ends with Close
+	cancel context.CancelFunc
+	asking chan struct{} // a token for each question under way
+
+	mu     sync.Mutex
+	open   map[interface{ Close() error }]struct{} // nil: closed
+	conns  int
+	active sync.WaitGroup
+}
+
+// NewStub returns a server. Close ends it.
+func NewStub(c StubConfig) *Stub {
+	s := &Stub{config: c, log: c.Logger, asking: make(chan struct{}, maxAsking), open: make(map[interface{ Close() error }]struct{})}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.config.Clock == nil {
+		s.config.Clock = pvd.SystemClock()
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	return s
+}
+
+// Close ends all that the server does, closes what it serves, and returns when its
+// goroutines have ended.
+func (s *Stub) Close() error {
+	s.cancel()
+	s.mu.Lock()
+	open := s.open
+	s.open = nil
+	s.mu.Unlock()
+	var errs []error
+	for c := range open {
+		errs = append(errs, c.Close())
+	}
+	s.active.Wait()
+	return errors.Join(errs...)
+}
+
+// enter makes c one of what Close closes, unless the server is closed.
+func (s *Stub) enter(c interface{ Close() error }) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open == nil {
+		return false
+	}
+	s.open[c] = struct{}{}
+	s.active.Add(1)
+	return true
+}
+
+func (s *Stub) leave(c interface{ Close() error }) {
+	s.mu.Lock()
+	delete(s.open, c)
+	s.mu.Unlock()
+	s.active.Done()
+}
+
+// ServePacket answers what arrives at c, which it closes, until Close or an error of c's. It
+// returns net.ErrClosed after Close.
+func (s *Stub) ServePacket(c net.PacketConn) error {
+	if !s.enter(c) {
+		return errors.Join(net.ErrClosed, c.Close())
+	}
+	defer s.leave(c)
+	defer c.Close()
+	buf := make([]byte, maxMessage)
+	for {
+		n, from, err := c.ReadFrom(buf)
+		if s.ctx.Err() != nil {
+			return net.ErrClosed
+		}
+		if err != nil {
+			return err
+		}
+		m, reply := s.read(buf[:n])
+		switch {
+		case reply != nil:
+			s.sendTo(c, from, m, reply)
+		case m == nil: // not even a header, or an answer: to answer it could go on for ever
+		default:
+			s.answerTo(c, from, m)
+		}
+	}
+}
+
+// answerTo answers a question by UDP, in a goroutine that ends with the answer.
+func (s *Stub) answerTo(c net.PacketConn, from net.Addr, m *wire.Msg) {
+	select {
+	case s.asking <- struct{}{}:
+	default:
+		s.log.Debug("too many questions", "op", "dns stub")
+		return // the client asks again
+	}
+	s.active.Go(func() {
+		defer func() { <-s.asking }()
+		s.sendTo(c, from, m, s.answer(m))
+	})
+}
+
+// sendTo sends a reply by UDP, cut to what the client takes (RFC 6891 section 6.2.5).
+func (s *Stub) sendTo(c net.PacketConn, to net.Addr, m, reply *wire.Msg) {
+	size := wire.MinMsgSize
+	if o := m.IsEdns0(); o != nil {
+		size = max(size, int(o.UDPSize()))
+	}
+	reply.Truncate(size)
+	b, err := reply.Pack()
+	if err != nil {
+		s.log.Debug("an answer can not be passed on", "op", "dns stub", "err", err)
+		if b, err = failure(m, wire.RcodeServerFailure).Pack(); err != nil {
+			return
+		}
+	}
+	if _, err := c.WriteTo(b, to); err != nil && s.ctx.Err() == nil {
+		s.log.Debug("an answer is lost", "op", "dns stub", "err", err)
+	}
+}
+
+// read decodes a client's message. The reply is what to say without asking anybody; without
+// message and reply, nothing is to be said.
+func (s *Stub) read(b []byte) (m, reply *wire.Msg) {
+	m = new(wire.Msg)
+	err := m.Unpack(b)
+	switch {
+	case len(b) < headerLen || b[2]&0x80 != 0:
+		return nil, nil
+	case err != nil:
+		// The ID and the opcode are all that can be trusted.
+		m = &wire.Msg{MsgHdr: wire.MsgHdr{Id: uint16(b[0])<<8 | uint16(b[1]), Opcode: int(b[2]>>3) & 15, RecursionDesired: b[2]&1 != 0}}
+		return m, failure(m, wire.RcodeFormatError)
+	case m.Opcode == wire.OpcodeUpdate:
+		return m, nil
+	case m.Opcode != wire.OpcodeQuery:
+		return m, failure(m, wire.RcodeNotImplemented)
+	case len(m.Question) != 1:
+		return m, failure(m, wire.RcodeFormatError)
+	}
+	if o := m.IsEdns0(); o != nil && o.Version() != 0 {
+		reply := failure(m, wire.RcodeBadVers)
+		return m, reply
+	}
+	switch m.Question[0].Qtype {
+	case wire.TypeAXFR, wire.TypeIXFR, wire.TypeMAILA, wire.TypeMAILB:
+		return m, failure(m, wire.RcodeNotImplemented)
+	}
+	return m, nil
+}
+
+// headerLen is the length of a message's header in octets (RFC 1035 section 4.1.1).
+const headerLen = 12
+
+// answer asks, and returns the reply.
+func (s *Stub) answer(m *wire.Msg) *wire.Msg {
+	ctx, cancel := s.patience()
+	defer cancel()
+	if m.Opcode == wire.OpcodeUpdate {
+		a, _, err := s.config.Asker.Exchange(ctx, m)
+		if err != nil {
+			return s.failed(m, err)
+		}
+		return a
+	}
+	q := m.Question[0]
+	o := m.IsEdns0()
+	a, _, err := s.config.Asker.Query(ctx, Question{
+		Name: q.Name, Type: q.Qtype, Class: q.Qclass,
+		DNSSEC: o != nil && o.Do(), Unchecked: m.CheckingDisabled,
+	})
+	if err != nil {
+		return s.failed(m, err)
+	}
+	a.Id, a.Opcode, a.Question = m.Id, m.Opcode, m.Question
+	a.RecursionDesired, a.CheckingDisabled = m.RecursionDesired, m.CheckingDisabled
+	a.RecursionAvailable, a.Authoritative = true, false
+	a.AuthenticatedData = a.AuthenticatedData && (m.AuthenticatedData || o != nil && o.Do())
+	setEDNS(a, o)
+	return a
+}
+
+// patience returns a context for one question.
+func (s *Stub) patience() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(s.ctx)
+	t := s.config.Clock.AfterFunc(askTimeout, func() { cancel(context.DeadlineExceeded) })
+	return ctx, func() {
+		t.Stop()
+		cancel(nil)
+	}
+}
+
+// failed is the reply to a question that has no answer.
+func (s *Stub) failed(m *wire.Msg, err error) *wire.Msg {
+	name := ""
+	if len(m.Question) > 0 {
+		name = m.Question[0].Name
+	}
+	s.log.Debug("no answer", "op", "dns stub", "name", name, "err", err)
+	code := wire.RcodeServerFailure
+	if errors.Is(err, errors.ErrUnsupported) {
+		code = wire.RcodeNotImplemented
+	}
+	return failure(m, code)
+}
+
+// failure is a reply without an answer.
+func failure(m *wire.Msg, code int) *wire.Msg {
+	r := new(wire.Msg)
+	r.MsgHdr = wire.MsgHdr{
+		Id: m.Id, Response: true, Opcode: m.Opcode, RecursionDesired: m.RecursionDesired,
+		RecursionAvailable: true, CheckingDisabled: m.CheckingDisabled, Rcode: code,
+	}
+	if code != wire.RcodeFormatError {
+		r.Question = m.Question
+	}
+	setEDNS(r, m.IsEdns0())
+	return r
+}
+
+// setEDNS puts our own OPT record into a reply, if the client knows of them; that of the
+// server was between it and us (RFC 6891 section 6.1.1).
+func setEDNS(r *wire.Msg, client *wire.OPT) {
+	rest := r.Extra[:0]
+	for _, rr := range r.Extra {
+		if rr.Header().Rrtype != wire.TypeOPT {
+			rest = append(rest, rr)
+		}
+	}
+	if r.Extra = rest; client == nil {
+		if r.Rcode > 15 {
+			r.Rcode = wire.RcodeServerFailure // there is no room for such a code
+		}
+		return
+	}
+	o := &wire.OPT{Hdr: wire.RR_Header{Name: ".", Rrtype: wire.TypeOPT}}
+	o.SetUDPSize(udpSize)
+	if client.Do() {
+		o.SetDo()
+	}
+	r.Extra = append(r.Extra, o)
+}

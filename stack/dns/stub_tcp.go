@@ -1,0 +1,118 @@
+package dns
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	wire "github.com/miekg/dns"
+)
+
+// Serve answers what connections to l ask, which it closes, until Close or an error of l's.
+// It returns net.ErrClosed after Close.
+func (s *Stub) Serve(l net.Listener) error {
+	if !s.enter(l) {
+		return errors.Join(net.ErrClosed, l.Close())
+	}
+	defer s.leave(l)
+	defer l.Close()
+	for {
+		c, err := l.Accept()
+		if s.ctx.Err() != nil {
+			if err == nil {
+				_ = c.Close()
+			}
+			return net.ErrClosed
+		}
+		if err != nil {
+			return err
+		}
+		if !s.admit() {
+			s.log.Debug("too many connections", "op", "dns stub")
+			_ = c.Close()
+			continue
+		}
+		if !s.enter(c) {
+			return errors.Join(net.ErrClosed, c.Close())
+		}
+		go func() { // until the client or Close ends the connection, or nothing is asked for a while
+			defer s.leave(c)
+			defer s.release()
+			defer c.Close()
+			s.converse(c)
+		}()
+	}
+}
+
+// admit counts a connection, if there may be one more.
+func (s *Stub) admit() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conns >= maxStubConns {
+		return false
+	}
+	s.conns++
+	return true
+}
+
+func (s *Stub) release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns--
+}
+
+// converse answers the questions of one connection, several at a time and in the order in
+// which the answers come (RFC 7766 section 6.2.1.1).
+func (s *Stub) converse(c net.Conn) {
+	var writing sync.Mutex
+	var answering sync.WaitGroup
+	defer answering.Wait()
+	pipelined := make(chan struct{}, maxPipelined)
+	for {
+		_ = c.SetReadDeadline(time.Now().Add(stubIdleTimeout)) // what fails here fails in reading
+		var length [2]byte
+		if _, err := io.ReadFull(c, length[:]); err != nil {
+			return
+		}
+		b := make([]byte, binary.BigEndian.Uint16(length[:]))
+		if _, err := io.ReadFull(c, b); err != nil {
+			return
+		}
+		m, reply := s.read(b)
+		if m == nil {
+			return
+		}
+		select {
+		case pipelined <- struct{}{}:
+		case <-s.ctx.Done():
+			return
+		}
+		answering.Go(func() {
+			defer func() { <-pipelined }()
+			if reply == nil {
+				reply = s.answer(m)
+			}
+			s.write(c, &writing, m, reply)
+		})
+	}
+}
+
+// write sends a reply on a connection. One that can not be sent ends it.
+func (s *Stub) write(c net.Conn, writing *sync.Mutex, m, reply *wire.Msg) {
+	reply.Compress = true
+	b, err := reply.Pack()
+	if err != nil || len(b) > maxMessage {
+		if b, err = failure(m, wire.RcodeServerFailure).Pack(); err != nil {
+			return
+		}
+	}
+	writing.Lock()
+	defer writing.Unlock()
+	_ = c.SetWriteDeadline(time.Now().Add(stubIdleTimeout))
+	if _, err := c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(b))), b...)); err != nil {
+		_ = c.Close()
+	}
+}
