@@ -45,9 +45,9 @@ func (o Op) String() string {
 // are learned in different ways: an IPv4 address that supersedes leaves the IPv6 ones as they
 // are. So do routes by routers and those to what is on the link. Only Ignore is for all of
 // them. DNS servers that are superseded or ignored take the network's encrypted ones with
-// them ([pvd.EncryptedDNS]). Link-local addresses of IPv6 always remain, since the host has made them itself. An
-// address or route has no Link, and a link-local DNS server no zone: they are on the link
-// that the PvD is learned on.
+// them ([pvd.EncryptedDNS]). Link-local addresses of IPv6 always remain, since the host has
+// made them itself. An address or route has no Link, and a link-local DNS server no zone: they
+// are on the link that the PvD is learned on.
 type Modifier struct {
 	op    Op
 	key   pvd.AnyKey

@@ -136,7 +136,6 @@ type join func(first, second pvd.Element) pvd.Element
 var joined = map[pvd.AnyKey]join{
 	pvd.NAT64.Any():        joining(pvd.NAT64),
 	pvd.Groups.Any():       joining(pvd.Groups),
-	pvd.EncryptedDNS.Any(): joining(pvd.EncryptedDNS),
 	pvd.Proxies.Any():      joining(pvd.Proxies),
 	addinfo.DNSZones.Any(): joining(addinfo.DNSZones),
 	pvd.EncryptedDNS.Any(): joining(pvd.EncryptedDNS),

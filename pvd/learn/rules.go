@@ -156,9 +156,7 @@ func (p *Proposal) refuse(what Refuse) {
 	}
 	if what.DNS {
 		p.Servers, p.Search = nil, nil
-		p.Elements = filter(p.Elements, func(e pvd.Element) bool {
-			return e.Key() != addinfo.DNSZones.Any() && e.Key() != pvd.EncryptedDNS.Any()
-		})
+		p.without(pvd.EncryptedDNS.Any(), addinfo.DNSZones.Any())
 	}
 }
 

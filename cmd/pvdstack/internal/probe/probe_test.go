@@ -85,7 +85,8 @@ func TestReport(t *testing.T) {
 			explicit := ra.Advertisement{
 				Header: ra.Header{Lifetime: time.Hour, Preference: pvd.High},
 				Options: []ra.Option{ra.PvDOption{ID: "corp.example.com", HTTP: true, Sequence: 7, Legacy: true, Options: []ra.Option{
-					prefix("2001:db8:1::/64"), ra.RDNSS{Servers: []netip.Addr{netip.MustParseAddr("2001:db8:1::53")}, Lifetime: time.Hour},
+					prefix("2001:db8:1::/64"),
+					ra.RDNSS{Servers: []netip.Addr{netip.MustParseAddr("2001:db8:1::53")}, Lifetime: time.Hour},
 					ra.PREF64{Prefix: netip.MustParsePrefix("64:ff9b::/96"), Lifetime: time.Hour},
 				}}},
 			}
