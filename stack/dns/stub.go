@@ -185,9 +185,6 @@ func (s *Stub) read(b []byte) (m, reply *wire.Msg) {
 	return m, nil
 }
 
-// headerLen is the length of a message's header in octets (RFC 1035 section 4.1.1).
-const headerLen = 12
-
 // answer asks, and returns the reply.
 func (s *Stub) answer(m *wire.Msg) *wire.Msg {
 	ctx, cancel := s.patience()
