@@ -65,6 +65,30 @@ func (t *linkTable) classify(head []byte) verdict {
 	return verdict{why: dropProtocol}
 }
 
+// lately is what has been found out about the last IPv4 packet to one PvD on an IP link.
+type lately struct {
+	ends    [8]byte // its source and destination
+	verdict verdict // why is delivered; the zero verdict has no port
+}
+
+// classifyNext is classify for the link's reader, which often has more packets from one
+// host to another in a row. On an IP link, all that counts of a unicast packet is that,
+// unless PvDs share an address or are weak hosts.
+func (t *linkTable) classifyNext(head []byte) verdict {
+	if t.layer != tun.IP || len(head) < header.IPv4MinimumSize || head[0]>>4 != 4 {
+		return t.classify(head)
+	}
+	ends := [8]byte(head[12:])
+	if t.last.verdict.to != nil && t.last.ends == ends {
+		return t.last.verdict
+	}
+	v := t.classify(head)
+	if v.why == delivered && len(t.shared) == 0 && t.elsewhere == nil {
+		t.last = lately{ends, v}
+	}
+	return v
+}
+
 // mac is an Ethernet address.
 type mac [6]byte
 

@@ -2,8 +2,10 @@ package stack
 
 import (
 	"errors"
+	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -371,4 +373,42 @@ func destination(frame []byte, layer tun.Layer) (netip.Addr, bool) {
 		return netip.AddrFromSlice(frame[24:40])
 	}
 	return netip.Addr{}, false
+}
+
+// What is remembered of a packet is true of the next one, or not used.
+func TestClassifyNext(t *testing.T) {
+	w := newWire(t, tun.IP)
+	w.add(pvd.Config{Name: "a", Addresses: addresses("10.0.0.2/24", "2001:db8::2/64")})
+	w.add(pvd.Config{Name: "b", Addresses: addresses("10.0.1.2/24", "2001:db8:1::2/64")})
+	ends := []string{
+		"10.0.0.2", "10.0.1.2", "10.0.0.255", "10.0.0.77", "8.8.8.8", "8.8.4.4", "127.0.0.1", "224.0.0.1", "0.0.0.0",
+		"2001:db8::2", "2001:db8:1::2", "2001:db8::9", "ff02::1",
+	}
+	var frames [][]byte
+	for _, src := range ends {
+		for _, dst := range ends {
+			if ip(src).Is4() == ip(dst).Is4() {
+				frames = append(frames, udpPacket(netip.AddrPortFrom(ip(src), 1), netip.AddrPortFrom(ip(dst), 2), "x"))
+			}
+		}
+	}
+	frames = append(frames, nil, []byte{0x45}, frames[0][:19])
+	weak, shared := *w.link.table.Load(), *w.link.table.Load()
+	weak.elsewhere = map[portAddr]*port{{weak.ports[0], ip("10.0.9.2")}: weak.ports[1]}
+	shared.shared = map[netip.Addr]*sharing{ip("10.0.9.2"): {}}
+	for name, table := range map[string]linkTable{"": *w.link.table.Load(), "a weak host": weak, "a shared address": shared} {
+		rng := rand.New(rand.NewPCG(0, 0))
+		for range 10_000 {
+			frame := frames[rng.IntN(len(frames))]
+			for range 1 + rng.IntN(2) {
+				got, want := table.classifyNext(frame), table.classify(frame)
+				if got.why != want.why || got.to != want.to || got.proto != want.proto || got.cast != want.cast || !slices.Equal(got.group, want.group) {
+					t.Fatalf("%s: %x: %+v, want %+v", name, frame, got, want)
+				}
+			}
+		}
+		if used := table.last.verdict.to != nil; used != (name == "") {
+			t.Errorf("%s: it is remembered: %v", name, used)
+		}
+	}
 }

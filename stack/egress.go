@@ -43,20 +43,20 @@ func (p *port) WritePackets(pkts gstack.PacketBufferList) (int, tcpip.Error) {
 // write sends one packet. An error means that it, or a piece of it, was dropped and
 // counted.
 func (p *port) write(pkt *gstack.PacketBuffer) tcpip.Error {
-	f, why := p.inspect(pkt)
-	if why != sent {
+	var f facts
+	if why := p.inspect(pkt, &f); why != sent {
 		p.stats.add(why)
 		return dropError(why)
 	}
-	if cut, err := p.fit(pkt, f); cut {
+	if cut, err := p.fit(pkt, &f); cut {
 		return err
 	}
-	return p.forward(pkt, f)
+	return p.forward(pkt, &f)
 }
 
 // forward sends a packet that may leave to where it has to go, or queues it until its
 // next hop is known.
-func (p *port) forward(pkt *gstack.PacketBuffer, f facts) tcpip.Error {
+func (p *port) forward(pkt *gstack.PacketBuffer, f *facts) tcpip.Error {
 	if f.weak {
 		return p.forwardWeak(pkt, f)
 	}
@@ -85,56 +85,57 @@ type facts struct {
 	weak     bool // of a weak host, whose routes over other links count too
 }
 
-// inspect judges a packet by the rules for leaving: the source is the PvD's on this link,
-// or unspecified where the protocol has it so, and the destination may be on a link at
-// all. On an IP link it also looks for the route, since there is no next hop to find.
-func (p *port) inspect(pkt *gstack.PacketBuffer) (facts, reason) {
-	h := pkt.NetworkHeader().Slice()
+// inspect fills in f and judges the packet by the rules for leaving: the source is the
+// PvD's on this link, or unspecified where the protocol has it so, and the destination may
+// be on a link at all. On an IP link it also looks for the route, since there is no next
+// hop to find.
+func (p *port) inspect(pkt *gstack.PacketBuffer, f *facts) reason {
+	h := headers(pkt)
 	e := p.egress.Load()
-	f := facts{weak: e.weak}
+	f.weak = e.weak
 	// Whether the protocol allows an unspecified source, and an unspecified destination.
 	anonymous, aimless := false, false
 	switch pkt.NetworkProtocolNumber {
 	case ipv4.ProtocolNumber:
 		if len(h) < header.IPv4MinimumSize {
-			return f, dropMalformed
+			return dropMalformed
 		}
 		f.src, f.dst = addr4(h[12:]), addr4(h[16:])
 		anonymous = h[9] == uint8(header.IGMPProtocolNumber)
-		f.urgent = !mayWait(h[9], pkt)
+		f.urgent = !mayWait(h[9], h[min(int(header.IPv4(h).HeaderLength()), len(h)):])
 	case ipv6.ProtocolNumber:
 		if len(h) < header.IPv6MinimumSize {
-			return f, dropMalformed
+			return dropMalformed
 		}
 		f.src, f.dst = addr6(h[8:]), addr6(h[24:])
 		anonymous = f.dst.IsLinkLocalMulticast() // DAD, RS and MLD all go there
-		f.urgent = !mayWait(uint8(pkt.TransportProtocolNumber), pkt)
+		f.urgent = !mayWait(uint8(pkt.TransportProtocolNumber), pkt.TransportHeader().Slice())
 	case arp.ProtocolNumber:
 		a := header.ARP(h)
 		if !a.IsValid() || tcpip.LinkAddress(a.HardwareAddressSender()) != p.macStr {
-			return f, dropBadSource
+			return dropBadSource
 		}
 		f.src, f.dst = addr4(a.ProtocolAddressSender()), addr4(a.ProtocolAddressTarget())
 		anonymous, f.urgent = true, true    // an RFC 5227 probe has no sender
 		aimless = a.Op() == header.ARPReply // so that the answer to one has no target
 	default:
-		return f, dropProtocol
+		return dropProtocol
 	}
 	if _, own := e.own[f.src]; !own && !(anonymous && f.src.IsUnspecified()) {
-		return f, dropBadSource
+		return dropBadSource
 	}
 	if neverLeaves(f.dst) && !(aimless && f.dst.IsUnspecified()) {
-		return f, dropBadDest
+		return dropBadDest
 	}
 	if p.mac == nil && !f.dst.IsMulticast() && !f.weak {
 		if why := p.inspectRoute(e, f); why != sent {
-			return f, why
+			return why
 		}
 	}
 	if e.shared && pkt.NetworkProtocolNumber == ipv4.ProtocolNumber {
-		return f, p.inspectShared(h, pkt, f)
+		return p.inspectShared(h, pkt, *f)
 	}
-	return f, sent
+	return sent
 }
 
 // neverLeaves reports whether a destination is one that no packet on a link may have
@@ -145,7 +146,7 @@ func neverLeaves(a netip.Addr) bool {
 
 // inspectRoute judges a packet on an IP link, where what the far end does with it is
 // out of our hands.
-func (p *port) inspectRoute(e *egress, f facts) reason {
+func (p *port) inspectRoute(e *egress, f *facts) reason {
 	if _, ok := e.next(p.link.name, f.src, f.dst); !ok && !needsLink(f.dst) {
 		return dropNoRoute
 	}
@@ -167,15 +168,28 @@ func (e *egress) next(link string, src, dst netip.Addr) (netip.Addr, bool) {
 // mayWait reports whether the sender of a packet may wait for room on the link: it is an
 // application, or TCP's own goroutine. Everything else, resets included, is an answer
 // that the link's reader makes, and that one must go on reading.
-func mayWait(proto uint8, pkt *gstack.PacketBuffer) bool {
+func mayWait(proto uint8, transport []byte) bool {
 	switch tcpip.TransportProtocolNumber(proto) {
 	case header.TCPProtocolNumber:
-		h := pkt.TransportHeader().Slice()
-		return len(h) >= header.TCPMinimumSize && header.TCP(h).Flags()&header.TCPFlagRst == 0
+		return len(transport) >= header.TCPMinimumSize && header.TCP(transport).Flags()&header.TCPFlagRst == 0
 	case header.UDPProtocolNumber:
 		return true
 	}
 	return false
+}
+
+// headers returns the beginning of a packet as far as it is in one piece. All headers are,
+// of what gVisor's transports make, and to ask for them one by one takes longer.
+func headers(pkt *gstack.PacketBuffer) []byte {
+	views, skip := pkt.AsViewList()
+	for v := views.Front(); v != nil; v = v.Next() {
+		b := v.AsSlice()
+		if skip < len(b) {
+			return b[skip:]
+		}
+		skip -= len(b)
+	}
+	return nil
 }
 
 func addr4(b []byte) netip.Addr { return netip.AddrFrom4([4]byte(b[:4])) }
@@ -234,7 +248,7 @@ func (p *port) flatten(pkt *gstack.PacketBuffer, bufs [][]byte) [][]byte {
 
 // meta says what was left to the link of a packet's checksum and segmentation.
 func (p *port) meta(pkt *gstack.PacketBuffer) tun.Meta {
-	g := pkt.GSOOptions
+	g := &pkt.GSOOptions
 	if g.Type == gstack.GSONone {
 		return tun.Meta{}
 	}
@@ -260,7 +274,7 @@ func (p *port) meta(pkt *gstack.PacketBuffer) tun.Meta {
 // transmit hands a frame to the link, waiting for room if it may.
 func (p *port) transmit(bufs [][]byte, m tun.Meta, urgent bool) reason {
 	err := p.link.link.Send(bufs, m)
-	if errors.Is(err, tun.ErrFull) && !urgent {
+	if err != nil && errors.Is(err, tun.ErrFull) && !urgent {
 		start := p.domain.host.clock.Monotonic()
 		for errors.Is(err, tun.ErrFull) && p.waitForRoom(start) {
 			err = p.link.link.Send(bufs, m)

@@ -1,6 +1,10 @@
 package stack
 
-import "time"
+import (
+	"time"
+
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+)
 
 // The limits and timers of endpoints.
 const (
@@ -41,7 +45,7 @@ const (
 	// for every connection: three minutes after a peer fell silent, its connection ends.
 	keepAliveIdle     = 15 * time.Second
 	keepAliveInterval = 15 * time.Second
-	keepAliveCount    = 9
+	keepAliveCount    = tcp.DefaultKeepaliveCount
 
 	// defaultHopLimit is that of packets which are made whole here, gVisor's own.
 	defaultHopLimit = 64

@@ -120,7 +120,7 @@ func (r *receiver) receive(n int) {
 	if a := r.link.agent.Load(); a != nil && a.tap(r, head, n) {
 		return
 	}
-	v := r.link.table.Load().classify(head)
+	v := r.link.table.Load().classifyNext(head)
 	trusted := false
 	if v.why == delivered || v.why == deliveredCopies {
 		if trusted = r.vouched(head[v.ip:], v.proto); trusted && !validIPv4Header(head[v.ip:], v.proto) {

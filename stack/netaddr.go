@@ -67,12 +67,12 @@ func parsePort(network, service string) (uint16, error) {
 	if service == "" {
 		return 0, nil
 	}
-	if p, ok := services[service]; ok {
-		return p, nil
-	}
 	n, err := strconv.ParseUint(service, 10, 16)
 	if err == nil {
 		return uint16(n), nil
+	}
+	if p, ok := services[service]; ok {
+		return p, nil
 	}
 	for _, c := range service {
 		if c < '0' || c > '9' {

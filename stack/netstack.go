@@ -34,7 +34,7 @@ func newNetstack(d *domain) (*gstack.Stack, error) {
 		TransportProtocols: []gstack.TransportProtocolFactory{
 			tcp.NewProtocolCUBIC, udp.NewProtocol, icmp.NewProtocol4, icmp.NewProtocol6,
 		},
-		Clock:       stackClock{d.host.clock},
+		Clock:       &stackClock{d.host.clock},
 		HandleLocal: true,
 		NUDDisp:     neighborWatch{d},
 		// Tables without rules, which are never filled in: a tenth of a stack's memory.
@@ -63,9 +63,10 @@ func setOptions(s *gstack.Stack) error {
 	recovery := tcpip.TCPRecovery(0)
 	reuse := tcpip.TCPTimeWaitReuseGlobal
 	moderate := tcpip.TCPModerateReceiveBufferOption(true)
+	gather := tcpip.TCPDelayEnabled(false) // as package net has it
 	snd := tcpip.TCPSendBufferSizeRangeOption{Min: tcpBufferMin, Default: tcpBufferDefault, Max: tcpBufferMax}
 	rcv := tcpip.TCPReceiveBufferSizeRangeOption{Min: tcpBufferMin, Default: tcpBufferDefault, Max: tcpBufferMax}
-	for _, o := range []tcpip.SettableTransportProtocolOption{&sack, &recovery, &reuse, &moderate, &snd, &rcv} {
+	for _, o := range []tcpip.SettableTransportProtocolOption{&sack, &recovery, &reuse, &moderate, &gather, &snd, &rcv} {
 		if err := s.SetTransportProtocolOption(tcp.ProtocolNumber, o); err != nil {
 			return fmt.Errorf("stack: TCP option %T: %v", o, err)
 		}

@@ -34,11 +34,11 @@ type path struct {
 // when no route leads there, EINVAL when dst needs a zone that it does not have, and
 // EADDRNOTAVAIL when src is not the PvD's.
 func (d *domain) path(ctx context.Context, src, dst netip.Addr) (path, error) {
-	for {
+	p, err := d.findPath(src, dst)
+	for errors.Is(err, errTentative) {
 		changed := d.addressesChanged()
-		p, err := d.findPath(src, dst)
-		if !errors.Is(err, errTentative) {
-			return p, err
+		if p, err = d.findPath(src, dst); !errors.Is(err, errTentative) {
+			break
 		}
 		select {
 		case <-changed:
@@ -48,6 +48,7 @@ func (d *domain) path(ctx context.Context, src, dst netip.Addr) (path, error) {
 			return path{}, context.Cause(ctx)
 		}
 	}
+	return p, err
 }
 
 // errTentative is findPath's word that waiting may help.

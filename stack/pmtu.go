@@ -90,7 +90,7 @@ func (p *port) pathMTU(dst netip.Addr) int {
 
 // fit cuts a datagram to the path's MTU and writes the pieces. It reports false if pkt
 // can go as it is.
-func (p *port) fit(pkt *gstack.PacketBuffer, f facts) (bool, tcpip.Error) {
+func (p *port) fit(pkt *gstack.PacketBuffer, f *facts) (bool, tcpip.Error) {
 	if !f.dst.Is6() || pkt.TransportProtocolNumber == header.TCPProtocolNumber {
 		return false, nil
 	}

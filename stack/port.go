@@ -120,7 +120,9 @@ func (p *port) deliver(proto tcpip.NetworkProtocolNumber, pkt *gstack.PacketBuff
 		defer p.delivering.Unlock()
 	}
 	if d := p.dispatcher.Load(); d != nil {
-		p.trusted.Store(trusted)
+		if p.trusted.Load() != trusted { // senders read what is beside it
+			p.trusted.Store(trusted)
+		}
 		(*d).DeliverNetworkPacket(proto, pkt)
 	}
 	pkt.DecRef()

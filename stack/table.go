@@ -37,6 +37,8 @@ type linkTable struct {
 	rivals  map[*port]ports // of every port that has any
 	known   map[mac]ports   // stations that the configuration gives to ports with rivals
 	learned *learnedMACs
+
+	last lately // the link's reader only
 }
 
 // ports is a set of ports, in no particular order.
@@ -117,6 +119,9 @@ func (t *linkTable) hears(p *port, m mac) bool {
 // ownedByOther reports whether a belongs to a PvD on this link other than p's, and not to
 // p's.
 func (t *linkTable) ownedByOther(a netip.Addr, p *port) bool {
+	if len(t.ports) == 1 && t.ports[0] == p {
+		return false
+	}
 	o := t.owners[a]
 	return len(o) > 0 && !o.has(p)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"syscall"
@@ -44,8 +45,7 @@ var (
 func newTCPConn(d *domain, network string, ep tcpip.Endpoint, wq *waiter.Queue) *TCPConn {
 	c := &TCPConn{}
 	c.init(d, network, ep, wq)
-	ep.SocketOptions().SetDelayOption(false)
-	c.setKeepAlive(net.KeepAliveConfig{Enable: true})
+	c.setKeepAlive(net.KeepAliveConfig{Enable: true, Count: -1}) // gVisor's is keepAliveCount
 	return c
 }
 
@@ -321,7 +321,8 @@ func (c *TCPConn) settle(nic tcpip.NICID, peer tcpip.FullAddress) {
 	c.nic, c.addr = nic, fromAddr(local.Addr).Unmap()
 	peer.NIC = local.NIC
 	ends := new([2]tcpEnd)
-	c.local, c.remote = ends[0].at(c.d.addrPort(local)), ends[1].at(c.d.addrPort(peer))
+	c.local = ends[0].at(netip.AddrPortFrom(c.d.withZone(c.addr, local.NIC), local.Port))
+	c.remote = ends[1].at(c.d.addrPort(peer))
 }
 
 // acceptedOn returns the NIC that an accepted connection stands on. Between two of the

@@ -28,7 +28,7 @@ func (p *port) outlets() []*port {
 }
 
 // forwardWeak sends a packet to where it has to go, by whichever link that is.
-func (p *port) forwardWeak(pkt *gstack.PacketBuffer, f facts) tcpip.Error {
+func (p *port) forwardWeak(pkt *gstack.PacketBuffer, f *facts) tcpip.Error {
 	mac := pkt.EgressRoute.RemoteLinkAddress
 	if needsLink(f.dst) || p.mac != nil && mac != anchorMAC {
 		return p.send(pkt, mac, f.urgent) // it is for this link
