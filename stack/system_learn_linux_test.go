@@ -24,6 +24,8 @@ func TestP24_P46_SystemLearns(t *testing.T) {
 	}{
 		{"leases", learnsLeases},
 		{"in any order", learnsInAnyOrder},
+		{"a shared lease", learnsShared},
+		{"explicit PvDs", learnsExplicit},
 		{"dual stack", learnsDualStack},
 		{"routers", learnsRouters},
 	} {
