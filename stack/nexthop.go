@@ -127,7 +127,10 @@ func (p *port) nextHop(src, dst netip.Addr) (netip.Addr, bool) {
 		return dst, true
 	}
 	hop, ok := p.routerFor(src, dst)
-	return p.redirected(src, dst, hop), ok
+	if p.redirects.all.Load() != nil {
+		hop = p.redirected(src, dst, hop)
+	}
+	return hop, ok
 }
 
 // routerFor returns what the forwarding table has as the next hop for a packet. Routers that
