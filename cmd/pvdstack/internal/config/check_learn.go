@@ -60,6 +60,14 @@ func (c *checker) learnable(name string) bool {
 	return err == nil && c.discovers && strings.Contains(string(id), ".")
 }
 
+// notAnID notes a PvD's name that somebody's router could give another PvD as its ID, which
+// would then be taken for this one.
+func (c *checker) notAnID(name value[string], id pvd.ID) {
+	if other, err := pvd.ParseID(name.v); err == nil && other != id && c.learnable(name.v) {
+		c.add(name.at, "PvD %s has a name that one which is learned could have as its ID: want a name without dots, or its own ID", quote(name.v))
+	}
+}
+
 // groupsOf notes the groups that modifiers put PvDs into.
 func (c *checker) groupsOf(ms []rawModifier) {
 	for i := range ms {
@@ -117,6 +125,7 @@ func (c *checker) learned(r *rawPvD, out *Config) {
 			break
 		}
 	}
+	c.notAnID(r.name, rule.Match.ID)
 	out.Learn = append(out.Learn, rule)
 	out.Learned = append(out.Learned, Learned{Name: r.name.v, ID: rule.Match.ID, At: r.name.at})
 }

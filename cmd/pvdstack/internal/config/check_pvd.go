@@ -36,6 +36,7 @@ func (c *checker) pvd(r *rawPvD) PvD {
 	p := &pvdChecker{checker: c, raw: r, out: pvd.Config{Name: r.name.v, MTU: int(r.mtu.v)}}
 	if !r.broken {
 		p.check()
+		c.notAnID(r.name, p.out.ID)
 	}
 	return PvD{Name: r.name.v, Config: p.out, At: r.name.at}
 }

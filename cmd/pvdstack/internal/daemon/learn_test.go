@@ -12,6 +12,7 @@ import (
 	socksclient "golang.org/x/net/proxy"
 
 	"github.com/pvdstack/pvdstack/pvd"
+	"github.com/pvdstack/pvdstack/pvd/learn"
 	"github.com/pvdstack/pvdstack/pvd/ra"
 	"github.com/pvdstack/pvdstack/stack"
 	"github.com/pvdstack/pvdstack/tun"
@@ -22,8 +23,8 @@ const learning = `links:
   a: {type: tap, discover: {ra: true, information: false}}
 pvds:
   corp: {match: {id: corp.example.com}}
-  home.example: {match: {link: a}}
-default: home.example
+  home: {match: {link: a}}
+default: home
 rules:
   - {apps: [mail], pvd: corp}
   - {apps: [web], choose: [require: {pvd: corp}], or_next: true}
@@ -31,7 +32,7 @@ socks5:
   - {listen: 127.0.0.1:0, pvd: corp}
   - {listen: 127.0.0.1:0, pvd: corp.example.com}
   - {listen: 127.0.0.1:0, app: mail}
-  - {listen: 127.0.0.1:0, pvd: home.example}
+  - {listen: 127.0.0.1:0, pvd: home}
   - {listen: 127.0.0.1:0, pvd: default}
   - {listen: 127.0.0.1:0, app: web}
 `
@@ -63,11 +64,6 @@ func TestLearned(t *testing.T) {
 	}
 	none(d.proxies, "before anything is learned")
 
-	// Somebody calls a PvD what the configuration calls another one.
-	advertise(t, far, "fe80::bad", "home.example", "2001:db8:3::/64")
-	awaitPvD(t, d, "home.example")
-	none(ofHome, "a PvD of that ID is there")
-
 	advertise(t, far, "fe80::c", "corp.example.com", "2001:db8:1::/64")
 	all(ofCorp, "2001:db8:1")
 	all([]*proxy{web}, "2001:db8:1")
@@ -97,10 +93,85 @@ func TestLearned(t *testing.T) {
 	// A second router makes the name ambiguous, and the default stays.
 	before := d.host.Default()
 	advertise(t, far, "fe80::e", "", "2001:db8:1::/64")
-	eventually(t, "the name is ambiguous", func() bool { _, err := d.learner.ref("home.example"); return errors.Is(err, pvd.ErrAmbiguous) })
+	eventually(t, "the name is ambiguous", func() bool { _, err := d.learner.ref("home"); return errors.Is(err, pvd.ErrAmbiguous) })
 	none(ofHome[:1], "there are two")
 	if now := d.host.Default(); now != before {
 		t.Errorf("the default is %v, want %v", now, before)
+	}
+}
+
+// TestNamesAreNotTheNetworks holds that a network that calls its PvD what the configuration
+// calls another one does not get what is for that.
+func TestNamesAreNotTheNetworks(t *testing.T) {
+	l := newLearner(parse(t, `links:
+  a: {type: tap, discover: {ra: true}}
+  b: {type: tap, discover: {ra: true}}
+pvds:
+  home: {match: {link: a}}
+  guest: {match: {link: a, router: "fe80::1"}}
+  corp: {match: {id: corp.example.com}}
+  site: {match: {id: corp.example.com, link: b}}
+default: other.example.com
+`))
+	routers := func(a ...string) (of []netip.Addr) {
+		for _, s := range a {
+			of = append(of, netip.MustParseAddr(s))
+		}
+		return of
+	}
+	r := pvd.NewRegistry(pvd.RegistryConfig{})
+	for _, tt := range []struct {
+		what   string
+		name   string
+		id     pvd.ID
+		origin *learn.Origin // nil: not learned
+		want   string        // the names that it is known by
+	}{
+		{"home", "home", "", &learn.Origin{Link: "a", Routers: routers("fe80::2")}, "home"},
+		{"home, by DHCPv4 only", "home", "", &learn.Origin{Link: "a"}, "home"},
+		{"an ID like a name", "home", "home", &learn.Origin{Link: "a"}, ""},
+		{"the name on another link", "home", "", &learn.Origin{Link: "b"}, ""},
+		{"a static PvD of that name", "home", "", nil, ""},
+		{"guest", "guest", "", &learn.Origin{Link: "a", Routers: routers("fe80::2", "fe80::1")}, "guest"},
+		{"another router", "guest", "", &learn.Origin{Link: "a", Routers: routers("fe80::2")}, ""},
+		{"corp", "corp", "corp.example.com", &learn.Origin{Link: "a"}, "corp"},
+		{"another ID", "corp", "corp.example.net", &learn.Origin{Link: "a"}, ""},
+		{"site", "site", "corp.example.com", &learn.Origin{Link: "b"}, "site"},
+		{"an ID", "x", "other.example.com", &learn.Origin{Link: "b"}, "other.example.com"},
+		{"an ID as a name", "other.example.com", "", &learn.Origin{Link: "b"}, ""},
+	} {
+		t.Run(tt.what, func(t *testing.T) {
+			ref, err := r.Add(t.Context(), func(b *pvd.Builder) {
+				b.SetName(tt.name)
+				b.SetID(tt.id)
+				if tt.origin != nil {
+					learn.Learned.Set(b, []learn.Origin{*tt.origin})
+				}
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			info, err := r.Info(ref)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if changed := l.take(ref, info); changed != (tt.want != "") {
+				t.Errorf("taking it in is a change: %v", changed)
+			}
+			var known []string
+			for name := range l.names {
+				if got, err := l.ref(name); err == nil && got == ref {
+					known = append(known, name)
+				}
+			}
+			if got := strings.Join(known, ","); got != tt.want {
+				t.Errorf("it is known as %q, want %q", got, tt.want)
+			}
+			l.take(ref, nil)
+			if _, err := l.ref("home"); !errors.Is(err, pvd.ErrNoPvD) {
+				t.Errorf("after it is gone: %v", err)
+			}
+		})
 	}
 }
 
