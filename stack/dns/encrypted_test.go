@@ -36,15 +36,15 @@ func encrypted(name, alpn, path string, port uint16) []pvd.EncryptedServer {
 	}}
 }
 
-// certificate makes one for a name, and who trusts it.
-func certificate(t testing.TB, name string) (tls.Certificate, *x509.CertPool) {
+// certificate makes one for serverName, and who trusts it.
+func certificate(t testing.TB) (tls.Certificate, *x509.CertPool) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := &x509.Certificate{
-		SerialNumber: big.NewInt(1), DNSNames: []string{name},
+		SerialNumber: big.NewInt(1), DNSNames: []string{serverName},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		IsCA: true, BasicConstraintsValid: true,
 	}
@@ -77,7 +77,7 @@ const serverName = "dns.example"
 
 func serveTLS(t testing.TB, handle func(*query)) *tlsServer {
 	t.Helper()
-	cert, roots := certificate(t, serverName)
+	cert, roots := certificate(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -284,7 +284,7 @@ func TestTLSDeadConnection(t *testing.T) {
 func TestEncryptedIsAuthenticated(t *testing.T) {
 	asked := func(q *query) { t.Errorf("asked for %s", q.name()) }
 	s := serveTLS(t, asked)
-	_, others := certificate(t, serverName)
+	_, others := certificate(t)
 	for _, alpn := range []string{"dot", "h2"} {
 		for what, r := range map[string]*Resolver{
 			"an unknown authority": over(alpn, s.addr, others),
@@ -310,7 +310,7 @@ func TestEncryptedIsAuthenticated(t *testing.T) {
 // A webServer is one of DNS over HTTPS.
 func serveHTTPS(t testing.TB, h2 bool, handle http.HandlerFunc) (*httptest.Server, netip.AddrPort, *x509.CertPool) {
 	t.Helper()
-	cert, roots := certificate(t, serverName)
+	cert, roots := certificate(t)
 	s := httptest.NewUnstartedServer(handle)
 	s.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
 	s.EnableHTTP2 = h2

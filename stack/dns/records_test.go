@@ -231,8 +231,10 @@ func TestSRVOrder(t *testing.T) {
 	const n = 4000
 	for range n {
 		rrs := []*wire.SRV{
-			{Target: "last", Priority: 2, Weight: 100}, {Target: "light", Priority: 1, Weight: 1},
-			{Target: "heavy", Priority: 1, Weight: 3}, {Target: "none", Priority: 1, Weight: 0},
+			{Target: "last", Priority: 2, Weight: 100},
+			{Target: "light", Priority: 1, Weight: 1},
+			{Target: "heavy", Priority: 1, Weight: 3},
+			{Target: "none", Priority: 1, Weight: 0},
 		}
 		if err := r.sortSRV(rrs); err != nil {
 			t.Fatal(err)
@@ -321,8 +323,10 @@ func TestQuery(t *testing.T) {
 	// Bits that change the answer keep questions apart.
 	before := len(s.queries())
 	for _, q := range []Question{
-		{Name: "b.corp.", Type: wire.TypeA}, {Name: "b.corp.", Type: wire.TypeA, DNSSEC: true},
-		{Name: "b.corp.", Type: wire.TypeA, Unchecked: true}, {Name: "b.corp.", Type: wire.TypeA, Class: wire.ClassINET},
+		{Name: "b.corp.", Type: wire.TypeA},
+		{Name: "b.corp.", Type: wire.TypeA, DNSSEC: true},
+		{Name: "b.corp.", Type: wire.TypeA, Unchecked: true},
+		{Name: "b.corp.", Type: wire.TypeA, Class: wire.ClassINET},
 	} {
 		if _, _, err := r.Query(t.Context(), q); err != nil {
 			t.Error(err)

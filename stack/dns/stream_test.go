@@ -20,7 +20,7 @@ import (
 // Ended counts the connections that the resolver has closed.
 func overPipes(t *testing.T, handle func(*query)) (r *Resolver, dialed, ended func() int) {
 	s := &tlsServer{handle: handle}
-	cert, roots := certificate(t, serverName)
+	cert, roots := certificate(t)
 	config := &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"dot"}}
 	servers := encrypted(serverName, "dot", "", 0)
 	r = New(Config{
