@@ -42,6 +42,8 @@ type world struct {
 	clock *virtualClock
 	steps int // calls of Advance
 
+	checked uint64 // the version that check has looked at last
+
 	lazy      bool                                  // nobody looks at the proposals
 	unready   bool                                  // names can not be looked up
 	taken     map[netip.Addr]bool                   // addresses that others have
@@ -151,6 +153,10 @@ func (w *world) observe() {
 // check looks for what must never be.
 func (w *world) check() {
 	w.Helper()
+	if w.Version() == w.checked {
+		return
+	}
+	w.checked = w.Version()
 	names := map[string]bool{}
 	instances := map[uint64]bool{}
 	keys := map[ra.Key]bool{}
@@ -252,6 +258,7 @@ func option6(m *dhcp6.Message, code uint16) []byte {
 func (w *world) wait(d time.Duration) {
 	w.Helper()
 	end := w.clock.now + d
+	most := w.steps + 1000 + int(d/time.Second) // what can be called busy
 	still := 0
 	for {
 		at, ok := w.Next()
@@ -265,7 +272,9 @@ func (w *world) wait(d time.Duration) {
 			w.Fatalf("at %v: the machine wants to be called again and again", w.clock.now)
 		}
 		w.clock.now = max(w.clock.now, at)
-		w.steps++
+		if w.steps++; w.steps > most {
+			w.Fatalf("at %v: the machine is busy: %d calls", w.clock.now, w.steps)
+		}
 		w.Advance()
 		w.follow()
 	}
