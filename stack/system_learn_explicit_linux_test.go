@@ -105,13 +105,15 @@ func learnsExplicit(t *testing.T) {
 	rawAdvertise(t, isp, "lan", "fe80::1", ra.Advertisement{
 		Header: ra.Header{Lifetime: 30 * time.Minute, HopLimit: 64},
 		Options: []ra.Option{
-			onLink(two, time.Hour),
+			// What is outside is the named PvD's, too (RFC 8801 section 3.1).
+			ra.RouteInformation{Prefix: netip.MustParsePrefix("2001:db8:1:8000::/49"), Lifetime: time.Hour},
 			ra.PvDOption{
 				ID: "example.com", HTTP: true, Legacy: true, Sequence: 1,
 				Options: []ra.Option{onLink(one, time.Hour), resolver(time.Hour, "2001:db8:1::1")},
 			},
 		},
 	})
+	rawAdvertise(t, isp, "lan", "fe80::1", ra.Advertisement{Options: []ra.Option{onLink(two, time.Hour)}})
 	other := ra.PvDOption{
 		ID: "other.example", HTTP: true, Sequence: 7, Header: &ra.Header{Lifetime: 10 * time.Minute, HopLimit: 61},
 		Options: []ra.Option{onLink(one, time.Hour), resolver(time.Hour, "2001:db8:1::1")},
@@ -146,6 +148,15 @@ func learnsExplicit(t *testing.T) {
 		}
 		if n, _ := pvd.HopLimit.Get(r.info(corp)); n != 64 {
 			t.Errorf("example.com has hop limit %d, want that of the header outside", n)
+		}
+	})
+	t.Run("outside", func(t *testing.T) {
+		routes, _ := pvd.Routes.Get(r.info(corp))
+		if !slices.ContainsFunc(routes, func(r pvd.Route) bool { return r.To.Bits() == 49 }) {
+			t.Errorf("example.com has the routes %v", routes)
+		}
+		if routes, _ := pvd.Routes.Get(r.info(implicit)); len(routes) > 0 {
+			t.Errorf("the implicit PvD has the routes %v", routes)
 		}
 	})
 	t.Run("one prefix", func(t *testing.T) {
