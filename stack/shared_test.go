@@ -1,12 +1,15 @@
 package stack
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -615,6 +618,133 @@ func TestSharedRangeIsUsedUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.dialUDP(ps[3], "", "10.0.0.9:53") // 12 ports more
+}
+
+// While PvDs with one address use the network in every way at once, none is given anything
+// that it has not asked for: a packet that went to the wrong one would be refused there.
+func TestSharedNothingStrays(t *testing.T) {
+	for _, layer := range []tun.Layer{tun.Ethernet, tun.IP} {
+		t.Run(fmt.Sprint(layer), func(t *testing.T) {
+			near, far := tun.Pipe(tun.PipeConfig{Layer: layer})
+			hosts := make([]*Host, 2)
+			for i, l := range []tun.Link{near, far} {
+				h, err := New(Config{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() {
+					if err := h.Close(); err != nil {
+						t.Error(err)
+					}
+				})
+				if err := h.AddLink("lab", l); err != nil {
+					t.Fatal(err)
+				}
+				hosts[i] = h
+			}
+			var by []*domain
+			add := func(h *Host, c pvd.Config) *domain {
+				t.Helper()
+				ref, err := h.Add(t.Context(), c)
+				if err != nil {
+					t.Fatal(err)
+				}
+				d, _ := h.domain(ref)
+				return d
+			}
+			peer := hosts[1].In(add(hosts[1], pvd.Config{Name: "peer", Links: []string{"lab"}, Addresses: addresses("10.0.0.9/24")}).ref)
+			for i := range 4 {
+				by = append(by, add(hosts[0], leaseOf(fmt.Sprintf("pvd%d", i))))
+			}
+			echo := func(l net.Listener) {
+				for {
+					c, err := l.Accept()
+					if err != nil {
+						return
+					}
+					go func() { // until the peer closes
+						defer c.Close()
+						_, _ = io.Copy(c, c)
+					}()
+				}
+			}
+			server, err := peer.Listen(t.Context(), "tcp", ":80")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer server.Close()
+			go echo(server)
+			datagrams, err := peer.ListenPacket(t.Context(), "udp", ":53")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer datagrams.Close()
+			go func() {
+				b := make([]byte, 9000)
+				for {
+					n, from, err := datagrams.ReadFrom(b)
+					if err != nil {
+						return
+					}
+					_, _ = datagrams.WriteTo(b[:n], from)
+				}
+			}()
+			exchange := func(n *Network, network, address string, size int) {
+				c, err := n.DialContext(t.Context(), network, address)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer c.Close()
+				_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+				b := bytes.Repeat([]byte{byte(n.ref)}, size)
+				if _, err := c.Write(b); err != nil {
+					t.Error(err)
+				}
+				got := make([]byte, size)
+				if _, err := io.ReadFull(c, got); err != nil || !bytes.Equal(b, got) {
+					t.Errorf("%s %s: %v, or another one's", network, address, err)
+				}
+			}
+			var all sync.WaitGroup
+			for i, d := range by {
+				n := hosts[0].In(d.ref)
+				l, err := n.Listen(t.Context(), "tcp", fmt.Sprintf(":%d", 40000+i))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer l.Close()
+				go echo(l)
+				for range 5 {
+					all.Go(func() {
+						for range 10 {
+							exchange(n, "tcp", "10.0.0.9:80", 5000)
+							exchange(n, "udp", "10.0.0.9:53", 100)
+							exchange(n, "udp", "10.0.0.9:53", 5000)
+							exchange(peer, "tcp", fmt.Sprintf("%s:%d", leased, 40000+i), 1000)
+							if _, err := n.Ping(t.Context(), ip("10.0.0.9")); err != nil {
+								t.Error(err)
+							}
+						}
+					})
+				}
+			}
+			all.Wait()
+			for _, d := range by {
+				s := d.stk.Stats()
+				for what, n := range map[string]uint64{
+					"datagrams to no socket": s.UDP.UnknownPortErrors.Value(),
+					"segments refused":       s.TCP.ResetsSent.Value(),
+					"errors sent":            s.ICMP.V4.PacketsSent.DstUnreachable.Value(),
+					"packets to others":      s.IP.InvalidDestinationAddressesReceived.Value(),
+				} {
+					if n != 0 {
+						t.Errorf("%s: %d %s", d.name(), n, what)
+					}
+				}
+			}
+		})
+	}
 }
 
 // FuzzShared has PvDs that share an address do things with ports, and compares who gets a
