@@ -357,12 +357,16 @@ func kea6(t *testing.T, ns *tuntest.NS) {
 
 var pool = netip.MustParsePrefix("192.0.2.0/24")
 
+// restart is when a record is written.
+var restart = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
 func TestServers4(t *testing.T) {
 	for name, start := range map[string]func(*testing.T, *tuntest.NS){"dnsmasq": dnsmasq, "udhcpd": udhcpd, "kea": kea4} {
 		t.Run(name, func(t *testing.T) {
 			p, ns := newPump(t)
 			start(t, ns)
-			m, err := dhcp4.New(dhcp4.Config{HardwareAddr: clientMAC, ClientID: []byte{255, 0, 0, 0, 1, 0, 4, 1, 2}})
+			cfg := dhcp4.Config{HardwareAddr: clientMAC, ClientID: []byte{255, 0, 0, 0, 1, 0, 4, 1, 2}}
+			m, err := dhcp4.New(cfg)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -398,6 +402,29 @@ func TestServers4(t *testing.T) {
 			p.until(c, "confirmed", in(dhcp4.Bound))
 			if n := c.Lease(); n.Addr != l.Addr || n == l {
 				t.Errorf("after link up: %+v", n)
+			}
+			// Another run of the program has only what the first one has written.
+			record, err := c.Lease().Record(restart, p.now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if cfg.Previous, err = dhcp4.ParseRecord(record, restart.Add(time.Minute), p.now+time.Minute); err != nil {
+				t.Fatal(err)
+			}
+			p.now += time.Minute
+			l = c.Lease()
+			if m, err = dhcp4.New(cfg); err != nil {
+				t.Fatal(err)
+			}
+			c = client4{m}
+			c.LinkUp(p.now)
+			p.until(c, "acknowledged", in(dhcp4.Probing))
+			if _, why := c.State(); why != "acknowledged" {
+				t.Errorf("after a restart: %s", why)
+			}
+			p.until(c, "bound again", in(dhcp4.Bound))
+			if n := c.Lease(); n.Addr != l.Addr {
+				t.Errorf("after a restart: %+v", n)
 			}
 			c.Release(p.now)
 			p.until(c, "released", in(dhcp4.Released))
@@ -477,6 +504,29 @@ func TestServers6(t *testing.T) {
 				t.Errorf("after link up: %s", why)
 			}
 			first := c.Lease().Addrs[0].Prefix.Addr()
+
+			// Another run of the program has only what the first one has written.
+			record, err := c.Lease().Record(restart, p.now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if cfg.Previous, err = dhcp6.ParseRecord(record, restart.Add(time.Minute), p.now+time.Minute); err != nil {
+				t.Fatal(err)
+			}
+			p.now += time.Minute
+			if m, err = dhcp6.New(cfg); err != nil {
+				t.Fatal(err)
+			}
+			c = client6{m}
+			c.LinkUp(p.now)
+			if c.Lease() != nil {
+				t.Error("in use before it is verified")
+			}
+			p.until(c, "verified", in(dhcp6.Bound))
+			_, why := c.State()
+			if l := c.Lease(); len(l.Addrs) != 1 || l.Addrs[0].Prefix.Addr() != first || why != "confirmed" && why != "granted" {
+				t.Errorf("after a restart: %+v, %s", l, why)
+			}
 			c.Decline(p.now, first)
 			if len(c.addrs()) != 0 {
 				t.Errorf("addresses %v", c.addrs())
