@@ -191,8 +191,10 @@ func TestLearningFaults(t *testing.T) {
 		{"route's families", mods, "routes: {append: [{to: 10.0.0.0/8, via: 'fe80::1'}]}", `c:12:47: router fe80::1 and destination 10.0.0.0/8 are not of one IP version`},
 		{"default", "default: home", "default: hoem", `c:15:10: default names "hoem", which is no PvD: did you mean "home"?`},
 		{"proxy", "pvd: other.example.com", "pvd: other", `c:20:35: PvD "other" is not in the file: want "corp" or "home"`},
-		{"a name that is another's ID", "  home:\n    match: {link: wan}\ndefault: home", "  home.example:\n    match: {link: wan}\ndefault: home.example",
-			`c:13:3: PvD "home.example" has a name that one which is learned could have as its ID: want a name without dots, or its own ID`},
+		{
+			"a name that is another's ID", "  home:\n    match: {link: wan}\ndefault: home", "  home.example:\n    match: {link: wan}\ndefault: home.example",
+			`c:13:3: PvD "home.example" has a name that one which is learned could have as its ID: want a name without dots, or its own ID`,
+		},
 		{"a name that is its own ID", "  home:\n    match: {link: wan}\ndefault: home", "  home.example:\n    match: {id: home.example}\ndefault: home.example", ""},
 		{"state", "/var/lib/pvdstack", "''", `c:16:8: state is "": want a path`},
 	}

@@ -134,11 +134,13 @@ func (l *learner) take(ref pvd.Ref, i *pvd.Info) (changed bool) {
 	return changed
 }
 
-// forget forgets all PvDs.
-func (l *learner) forget() {
+// retain forgets the PvDs that are not among those there are.
+func (l *learner) retain(there map[pvd.Ref]bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	clear(l.refs)
+	for name, refs := range l.refs {
+		l.refs[name] = slices.DeleteFunc(refs, func(r pvd.Ref) bool { return !there[r] })
+	}
 }
 
 // follow is the task that keeps up with what is learned.
@@ -149,23 +151,27 @@ func (d *daemon) follow(c *config.Config) func(context.Context) error {
 				d.log.Warn("what was learned is not in use", "op", "learn", "err", err)
 			}
 		}
-		synced := false
+		there := make(map[pvd.Ref]bool) // nil: all that there are have been told
 		for e, err := range d.host.Watch(ctx, pvd.Filter{Kinds: []pvd.EventKind{pvd.Added, pvd.Changed, pvd.Removed}}) {
 			switch {
 			case errors.Is(err, pvd.ErrLagged):
-				d.learner.forget()
-				synced = false
+				there = make(map[pvd.Ref]bool)
 				continue
 			case ctx.Err() != nil, errors.Is(err, pvd.ErrClosed):
 				return nil
 			case err != nil:
 				return err
 			case e.Kind == pvd.Synced:
-				synced = true
+				d.learner.retain(there)
+				there = nil
 				settle()
 				continue
 			}
-			if d.learner.take(e.Ref, e.Info) && synced {
+			changed := d.learner.take(e.Ref, e.Info)
+			switch {
+			case there != nil:
+				there[e.Ref] = true
+			case changed:
 				settle()
 			}
 		}

@@ -167,7 +167,18 @@ default: other.example.com
 			if got := strings.Join(known, ","); got != tt.want {
 				t.Errorf("it is known as %q, want %q", got, tt.want)
 			}
-			l.take(ref, nil)
+			l.retain(map[pvd.Ref]bool{ref: true})
+			if got, err := l.ref(tt.want); tt.want != "" && (err != nil || got != ref) {
+				t.Errorf("retained, it is %v, %v", got, err)
+			}
+			if tt.id == "" {
+				l.take(ref, nil)
+			} else {
+				l.retain(nil)
+			}
+			if got, err := l.ref(tt.want); !errors.Is(err, pvd.ErrNoPvD) {
+				t.Errorf("after it is gone, it is %v, %v", got, err)
+			}
 			if _, err := l.ref("home"); !errors.Is(err, pvd.ErrNoPvD) {
 				t.Errorf("after it is gone: %v", err)
 			}
