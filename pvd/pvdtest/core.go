@@ -19,6 +19,7 @@ type core struct {
 	ifaces []*iface
 	routes []route
 	nat    natTable
+	nat64  netip.Prefix // invalid: there is none
 	frags  reassembler
 
 	advertisers []*advertiser

@@ -112,6 +112,7 @@ func (n *LAN) answer(q *dns.Msg, records map[string][]netip.Addr) *dns.Msg {
 	}
 	question := q.Question[0]
 	addrs, exists := n.addresses(question.Name, records)
+	addrs = n.synthesized(addrs)
 	if !exists {
 		r.Rcode = dns.RcodeNameError
 	}

@@ -97,6 +97,10 @@ func (c *core) forward6(p *packet) {
 		c.icmp6(p, icmp6TimeExceeded, 0, 0)
 		return
 	}
+	if c.nat64.IsValid() && c.nat64.Contains(dst) {
+		c.nat64Out(p)
+		return
+	}
 	out, next, ok := c.lookup(dst)
 	if !ok {
 		c.drop(dropNoRoute)

@@ -31,6 +31,7 @@ type LAN struct {
 	gateways []netip.Addr          // of the first router
 	routes   []pvd.Route           // to what is behind other routers
 	dns      []netip.AddrPort
+	dns64    netip.Prefix            // of which the name servers make addresses; invalid: none
 	names    map[string][]netip.Addr // that the name servers know beside their zones
 	routers  []*Router
 	machines []*Machine

@@ -2,6 +2,7 @@ package pvdtest
 
 import (
 	"encoding/binary"
+	"net/netip"
 	"time"
 )
 
@@ -16,7 +17,7 @@ type natTable struct {
 // A natKey is one end of a conversation: a TCP or UDP port or an ICMP identifier.
 type natKey struct {
 	proto uint8
-	addr  [4]byte
+	addr  netip.Addr // of IPv6 where NAT64 is the way
 	port  uint16
 }
 
@@ -112,7 +113,7 @@ func (c *core) natOut(p *packet, out *iface) bool {
 	if !ok {
 		return false
 	}
-	m := c.mapOut(natKey{ip[9], [4]byte(ip[12:16]), port}, out)
+	m := c.mapOut(natKey{ip[9], src4(ip), port}, out)
 	if m == nil {
 		c.drop(dropNATFull)
 		return false
@@ -132,6 +133,9 @@ func (c *core) natIn(p *packet) bool {
 	}
 	if ip[9] == protoICMP && len(l4) >= icmpHeaderLen {
 		if isICMPError(l4[0]) {
+			if c.nat64.IsValid() && c.nat64Error(p) {
+				return true
+			}
 			if c.natError(p, nil, p.in) {
 				c.forward4(p)
 			}
@@ -149,8 +153,12 @@ func (c *core) natIn(p *packet) bool {
 	if m == nil {
 		return false
 	}
+	if m.inside.addr.Is6() {
+		c.nat64In(p, m)
+		return true
+	}
 	m.track(ip, l4)
-	rewrite4(p, 16, m.inside.addr, 2, m.inside.port)
+	rewrite4(p, 16, m.inside.addr.As4(), 2, m.inside.port)
 	c.forward4(p)
 	return true
 }
@@ -251,13 +259,13 @@ func (c *core) natError(p *packet, out, in *iface) bool {
 	var m *mapping
 	if in != nil {
 		if m = c.mapIn(in, q[9], quotedPort(q, ql4, 0)); m != nil && src4(q) == in.addr(false) {
-			rewriteHeaders(q, ql4, false, 12, m.inside.addr, 0, m.inside.port)
-			c.rewriteOuter(ip, 16, m.inside.addr)
+			rewriteHeaders(q, ql4, false, 12, m.inside.addr.As4(), 0, m.inside.port)
+			c.rewriteOuter(ip, 16, m.inside.addr.As4())
 		} else {
 			m = nil
 		}
 	} else {
-		m = c.nat.inside[natKey{q[9], [4]byte(q[16:20]), quotedPort(q, ql4, 2)}]
+		m = c.nat.inside[natKey{q[9], dst4(q), quotedPort(q, ql4, 2)}]
 		if m != nil {
 			ext := out.addr(false).As4()
 			rewriteHeaders(q, ql4, false, 16, ext, 2, m.outside.port)
