@@ -44,8 +44,8 @@ type Config struct {
 	Rand rand.Source
 
 	// Accept reports whether an address that a server has for the client can be used. It is
-	// called for each that a message has. Where a message has addresses and none of them can,
-	// nothing of it is used. Nil: all can.
+	// called for each that a message, or Previous, has. Where it has addresses and none of
+	// them can, nothing of it is used. Nil: all can.
 	Accept func(netip.Addr) bool
 
 	// Previous is a lease from before, to be verified rather than to begin anew. It may be
@@ -145,8 +145,14 @@ func (c Config) wanted(l *Lease) *Lease {
 		return nil
 	}
 	w := *l
-	if !c.Addresses {
+	switch {
+	case !c.Addresses:
 		w.Addrs = nil
+	case c.Accept != nil && len(l.Addrs) > 0:
+		w.Addrs = slices.DeleteFunc(slices.Clone(l.Addrs), func(i Item) bool { return !c.Accept(i.Prefix.Addr()) })
+		if len(w.Addrs) == 0 {
+			return nil // it is another network's
+		}
 	}
 	if !c.Prefixes {
 		w.Prefixes = nil

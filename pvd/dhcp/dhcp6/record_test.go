@@ -278,6 +278,16 @@ func TestRestart(t *testing.T) {
 	if _, m = restarted(t, l, prefixes); m.Type != Solicit {
 		t.Errorf("a client that wants no address has sent %+v", m)
 	}
+	foreign := func(c *Config) { c.Accept = func(a netip.Addr) bool { return a != addr } }
+	if _, m = restarted(t, read(), addresses, prefixes, foreign); m.Type != Solicit {
+		t.Errorf("a client that can not use the address has sent %+v", m)
+	}
+	l = read()
+	l.Addrs = append(l.Addrs, Item{netip.PrefixFrom(addr.Next(), 128), time.Hour, time.Hour})
+	_, m = restarted(t, l, addresses, foreign)
+	if na, _ := get(m.Options, optIANA); m.Type != Confirm || bytes.Contains(na, addr.AsSlice()) || !bytes.Contains(na, addr.Next().AsSlice()) {
+		t.Errorf("a client that can not use one of the addresses has sent %+v", m)
+	}
 	w, _ = restarted(t, read(), addresses)
 	w.Release(w.now)
 	if r := w.one(); r.Type != Release {
