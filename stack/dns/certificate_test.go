@@ -17,7 +17,7 @@ import (
 const resolverID = "dns.example"
 
 // writeCertificate puts a certificate and its key into dir, and returns who trusts it.
-func writeCertificate(t *testing.T, dir string) *x509.CertPool {
+func writeCertificate(t testing.TB, dir string) *x509.CertPool {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,6 +39,8 @@ type provider struct {
 	dir    string
 	net    *stack.Network
 
+	quiet atomic.Bool // frames are not looked at
+
 	mu    sync.Mutex
 	asked map[string]bool // names that went by UDP over its link
 	stray []string        // what should not have
@@ -48,7 +51,7 @@ func (p *provider) addr6() string { return fmt.Sprintf("fd00:%d::1", p.number) }
 
 // see looks at the frames that leave.
 func (p *provider) see(dir tun.Direction, bufs [][]byte, _ tun.Meta) {
-	if dir != tun.Out {
+	if dir != tun.Out || p.quiet.Load() {
 		return
 	}
 	f := bytes.Join(bufs, nil)
@@ -180,7 +183,7 @@ zonefile: example.zone
 }
 
 // serve starts the daemon in p's namespace.
-func (d daemon) serve(t *testing.T, p *provider) {
+func (d daemon) serve(t testing.TB, p *provider) {
 	t.Helper()
 	if _, err := exec.LookPath(d.args[0]); err != nil {
 		t.Skip("needs", d.name+":", err)
@@ -223,7 +226,7 @@ func (d daemon) serve(t *testing.T, p *provider) {
 }
 
 // await waits until the server takes connections, and answers.
-func (p *provider) await(t *testing.T, port string) {
+func (p *provider) await(t testing.TB, port string) {
 	t.Helper()
 	var err error
 	for range 1000 {
@@ -254,7 +257,7 @@ func answers(c net.Conn) bool {
 
 // newProviders makes a host with a PvD for each name. Both PvDs have the same address, as
 // their servers have.
-func newProviders(t *testing.T, names ...string) []*provider {
+func newProviders(t testing.TB, names ...string) []*provider {
 	t.Helper()
 	h, err := stack.New(stack.Config{})
 	if err != nil {
