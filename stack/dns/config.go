@@ -41,8 +41,8 @@ type Config struct {
 	// Logger may be nil: discard. What servers do is logged at debug level.
 	Logger *slog.Logger
 
-	// Random is where IDs and what else nobody must guess come from. It is read by several
-	// goroutines. Nil: crypto/rand.
+	// Random is where IDs and what else nobody must guess come from, some in advance. Nil:
+	// crypto/rand.
 	Random io.Reader
 
 	// RootCAs are whom the certificates of encrypted servers may come from; nil: those that

@@ -73,33 +73,19 @@ type sent struct {
 
 // pack returns the message with an ID that is random.
 func (r *Resolver) pack(req *request, p packing) (s sent, err error) {
-	var random [2 + 32]byte // the ID, and a bit for each octet of a name
-	if err := r.random(random[:]); err != nil {
+	var id [2]byte
+	if err := r.random(id[:]); err != nil {
 		return s, err
-	}
-	m := wire.Msg{
-		MsgHdr: wire.MsgHdr{RecursionDesired: true, CheckingDisabled: req.q.unchked},
 	}
 	if req.msg != nil {
-		m = *req.msg
-		m.Extra = slices.Clone(m.Extra)
-		if !p.edns {
-			m.Extra = slices.DeleteFunc(m.Extra, func(rr wire.RR) bool { return rr.Header().Rrtype == wire.TypeOPT })
-		}
+		s.msg, err = packAny(req.msg, p.edns)
 	} else {
-		m.Question = []wire.Question{{Name: req.q.name + ".", Qtype: req.q.qtype, Qclass: req.q.class}}
-		if p.edns {
-			m.SetEdns0(udpSize, req.q.dnssec)
-			pad(&m, p.pad)
-		}
+		s.msg, err = packQuestion(req.q, p)
 	}
-	m.Id = binary.BigEndian.Uint16(random[:])
-	if s.msg, err = m.Pack(); err != nil {
+	if err != nil {
 		return s, err
 	}
-	if len(m.Question) != 1 {
-		return s, errors.New("not one question")
-	}
+	copy(s.msg, id[:])
 	_, end, err := wire.UnpackDomainName(s.msg, headerLen)
 	if err != nil {
 		return s, err
@@ -107,20 +93,71 @@ func (r *Resolver) pack(req *request, p packing) (s sent, err error) {
 	s.asked = end + 4
 	if p.mix {
 		s.exact = true
-		mixCase(s.msg[headerLen:end], random[2:])
+		var bits [32]byte // one for each octet of a name
+		if err := r.random(bits[:]); err != nil {
+			return s, err
+		}
+		mixCase(s.msg[headerLen:end], bits[:])
 	}
 	return s, nil
 }
 
-// pad adds what makes the message's length a multiple of padBlock.
-func pad(m *wire.Msg, want bool) {
-	if !want {
-		return
+// packAny packs a message of somebody else's.
+func packAny(m *wire.Msg, edns bool) ([]byte, error) {
+	if len(m.Question) != 1 {
+		return nil, errors.New("not one question")
 	}
-	o := new(wire.EDNS0_PADDING)
-	opt := m.IsEdns0()
-	opt.Option = append(opt.Option, o)
-	o.Padding = make([]byte, (padBlock-m.Len()%padBlock)%padBlock)
+	c := *m
+	c.Extra = slices.Clone(m.Extra)
+	if !edns {
+		c.Extra = slices.DeleteFunc(c.Extra, func(rr wire.RR) bool { return rr.Header().Rrtype == wire.TypeOPT })
+	}
+	return c.Pack()
+}
+
+// packQuestion packs a query without ID: the header, the question, and the OPT record where
+// there is to be one (RFC 1035 section 4.1, RFC 6891 section 6.1).
+func packQuestion(q question, p packing) ([]byte, error) {
+	const (
+		recursion = 1 << 8 // desired
+		unchecked = 1 << 4
+		dnssec    = 1 << 15
+		optLen    = 11
+	)
+	msg := make([]byte, headerLen+len(q.name)+2+4+optLen, headerLen+len(q.name)+2+4+optLen+padBlock)
+	flags := uint16(recursion)
+	if q.unchked {
+		flags |= unchecked
+	}
+	binary.BigEndian.PutUint16(msg[2:], flags)
+	binary.BigEndian.PutUint16(msg[4:], 1)
+	end, err := wire.PackDomainName(q.name+".", msg, headerLen, nil, false)
+	if err != nil {
+		return nil, err
+	}
+	msg = binary.BigEndian.AppendUint16(msg[:end], q.qtype)
+	msg = binary.BigEndian.AppendUint16(msg, q.class)
+	if !p.edns {
+		return msg, nil
+	}
+	binary.BigEndian.PutUint16(msg[10:], 1)
+	msg = append(msg, 0) // the root
+	msg = binary.BigEndian.AppendUint16(msg, wire.TypeOPT)
+	msg = binary.BigEndian.AppendUint16(msg, udpSize)
+	flags = 0
+	if q.dnssec {
+		flags = dnssec
+	}
+	msg = append(msg, 0, 0, byte(flags>>8), byte(flags)) // RCODE and version
+	if !p.pad {
+		return append(msg, 0, 0), nil
+	}
+	// What makes the message's length a multiple of padBlock (RFC 7830 section 3).
+	n := (padBlock - (len(msg)+6)%padBlock) % padBlock
+	msg = binary.BigEndian.AppendUint16(msg, uint16(4+n))
+	msg = binary.BigEndian.AppendUint16(msg, wire.EDNS0PADDING)
+	msg = binary.BigEndian.AppendUint16(msg, uint16(n))
+	return append(msg, make([]byte, n)...), nil
 }
 
 // mixCase gives the letters of a name on the wire the case that the bits say. The length of

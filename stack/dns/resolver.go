@@ -22,6 +22,7 @@ type Resolver struct {
 	ctx    context.Context // ends with the resolver
 	cancel context.CancelCauseFunc
 
+	chance  reservoir
 	current atomic.Pointer[view]
 	mu      sync.Mutex // held while current is replaced
 }
@@ -80,10 +81,29 @@ func (r *Resolver) Stats() (entries, bytes int) {
 	return 0, 0
 }
 
-// random fills b with what nobody can guess.
+// A reservoir has random octets in store, as to get them one by one costs more.
+type reservoir struct {
+	mu   sync.Mutex
+	left []byte // of store
+	// store is emptied as it is read: what has been used is nobody's to find.
+	store [512]byte
+}
+
+// random fills b, which is shorter than the store, with what nobody can guess.
 func (r *Resolver) random(b []byte) error {
-	_, err := io.ReadFull(r.conf.Random, b)
-	return err
+	s := &r.chance
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.left) < len(b) {
+		if _, err := io.ReadFull(r.conf.Random, s.store[:]); err != nil {
+			return err
+		}
+		s.left = s.store[:]
+	}
+	n := copy(b, s.left)
+	clear(s.left[:n])
+	s.left = s.left[n:]
+	return nil
 }
 
 var errNoServer = errors.New("no DNS server in PvD")

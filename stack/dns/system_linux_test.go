@@ -173,6 +173,7 @@ pidfile: ""
 xfrdfile: "{dir}/xfrd.state"
 zonelistfile: "{dir}/zone.list"
 xfrdir: "{dir}"
+rrl-ratelimit: 0
 remote-control:
 control-enable: no
 zone:
