@@ -1,5 +1,5 @@
 // Package ra learns provisioning domains from IPv6 router advertisements: it is a
-// codec for advertisements and solicitations (RFC 4861), the PvD option included
+// codec for advertisements, solicitations and redirects (RFC 4861), the PvD option included
 // (RFC 8801), and an [Engine] that makes PvDs of what a link's routers say.
 //
 // The package knows neither sockets nor a stack. Bytes and the time go in; what each PvD

@@ -224,6 +224,7 @@ func (c *Client) LinkUp(now time.Duration) {
 // Resume says that the machine has been asleep: what has ended meanwhile ends, and what
 // has not is verified.
 func (c *Client) Resume(now time.Duration) {
+	c.expire(now)
 	if c.state != Down && c.state != Released {
 		c.attach(now, "resumed")
 	}
