@@ -132,7 +132,7 @@ func awaitSomebody(t *testing.T, tcp net.Listener, udp net.PacketConn) {
 // TestNamesOnTheHost calls what takes a name. The PvD's servers know it, but it is the
 // host's resolver that is asked.
 func TestNamesOnTheHost(t *testing.T) {
-	w := newWorld(t)
+	w := newOpenWorld(t)
 	runGRPC(t, w.servers["corp"], "corp", grpc.Creds(credentials.NewTLS(serverTLS())))
 	runQUIC(t, w.servers["corp"], "corp")
 	const name = "wiki.corp.example"

@@ -44,6 +44,13 @@ const (
 // last to use anything, and that nothing has left the network that it belongs to.
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	pvdtest.SealHost(t)
+	return newOpenWorld(t)
+}
+
+// newOpenWorld is newWorld on a host that is not sealed.
+func newOpenWorld(t *testing.T) *world {
+	t.Helper()
 	checkGoroutines(t)
 	lab := pvdtest.New(t)
 	w := &world{
