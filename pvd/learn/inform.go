@@ -1,6 +1,7 @@
 package learn
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 
@@ -19,11 +20,8 @@ func (m *Machine) inform(b *member, f *facts) {
 		f.object = m.info.Object(b.key.ID)
 		f.report, f.asked = m.info.Report(b.key.ID)
 	}
-	if uris := portals(f); len(uris) > 0 {
-		b.portal.SetAPI(uris[0].uri)
-	} else {
-		b.portal.SetAPI("")
-	}
+	said := portals(f)
+	b.portal.SetAPI(cmp.Or(said[:]...))
 	f.answer = b.portal.Answer()
 	f.portal, _ = b.portal.Report()
 }
@@ -42,28 +40,24 @@ func (m *Machine) advise(b *member, l *ra.PvD) {
 	m.info.SetReady(b.key.ID, b.ready) // which it does not remember across attachments
 }
 
-// A portal is where a captive portal's API is said to be.
-type portal struct{ who, uri string }
+// sayPortal are those who can name a captive portal's API, as portals has them.
+var sayPortal = [...]string{"the advertisement", "DHCPv6", "DHCPv6", "DHCPv4"}
 
-// portals returns what is said of the captive portal's API; the first counts. What is said
-// inside the PvD's own advertisement goes before what is said to all of the link.
-func portals(f *facts) (said []portal) {
-	say := func(who, uri string) {
-		if uri != "" {
-			said = append(said, portal{who, uri})
-		}
-	}
+// portals returns the URIs of the captive portal's API that sayPortal name, empty where they
+// name none. The first one counts: what is said inside the PvD's own advertisement goes
+// before what is said to all of the link.
+func portals(f *facts) (said [len(sayPortal)]string) {
 	if f.learned != nil {
-		say("the advertisement", string(f.learned.Portal))
+		said[0] = string(f.learned.Portal)
 	}
 	if f.info6 != nil {
-		say("DHCPv6", f.info6.Portal)
+		said[1] = f.info6.Portal
 	}
 	if f.other6 != nil {
-		say("DHCPv6", f.other6.Portal)
+		said[2] = f.other6.Portal
 	}
 	if f.lease4 != nil {
-		say("DHCPv4", f.lease4.Portal)
+		said[3] = f.lease4.Portal
 	}
 	return said
 }
@@ -71,16 +65,13 @@ func portals(f *facts) (said []portal) {
 // portalURI returns the URI of the captive portal's API, and remarks on others.
 func (m *Machine) portalURI(f *facts) string {
 	said := portals(f)
-	if len(said) == 0 {
-		return ""
-	}
-	for _, other := range said[1:] {
-		if other.uri != said[0].uri {
-			m.remark(netip.Addr{}, "captive portal: %s names %.100q, which is not %.100q (RFC 8910 section 3)",
-				other.who, other.uri, said[0].uri)
+	uri := cmp.Or(said[:]...)
+	for i, other := range said {
+		if other != "" && other != uri {
+			m.remark(netip.Addr{}, "captive portal: %s names %.100q, which is not %.100q (RFC 8910 section 3)", sayPortal[i], other, uri)
 		}
 	}
-	return said[0].uri
+	return uri
 }
 
 // A Request is one for additional information, or to the API of a captive portal, that is
@@ -128,7 +119,9 @@ func (m *Machine) Requests() (rs []Request) {
 			rs = append(rs, Request{Instance: b.instance, portal: &q})
 		}
 	}
-	m.propose() // what was there before may have expired
+	if len(m.info.Changes())+len(rs) > 0 { // what was there before may have expired
+		m.propose()
+	}
 	return rs
 }
 

@@ -1,8 +1,13 @@
 package learn
 
 import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -308,5 +313,48 @@ func TestNoInformationUnlessConfigured(t *testing.T) {
 	}
 	if w.only().origin().Portal == "" {
 		t.Error("the portal is not even known")
+	}
+}
+
+// A deadEnd is a PvD's network that leads nowhere.
+type deadEnd struct{}
+
+func (deadEnd) DialContext(context.Context, string, string) (net.Conn, error) {
+	return nil, errors.New("it leads nowhere")
+}
+
+// TestRequestsAreMade has requests fail in the PvD's network, and be repeated.
+func TestRequestsAreMade(t *testing.T) {
+	w := newWorld(t)
+	f := &addinfo.Fetcher{Dialer: deadEnd{}, Roots: x509.NewCertPool(), Clock: pvd.SystemClock()}
+	n := 0
+	w.fetch = func(r Request) Result {
+		n++
+		return r.Do(t.Context(), f)
+	}
+	w.router("fe80::1").says(withInfo(corp, 1), usual(), ra.CaptivePortal("https://portal.example/api"))
+	if r := w.status(); n != 2 || r.Reason != addinfo.Unreachable || !strings.Contains(r.Detail, "leads nowhere") {
+		t.Errorf("%d requests: %v", n, r)
+	}
+	w.wait(time.Hour / 2)
+	if n < 4 {
+		t.Errorf("%d requests", n)
+	}
+}
+
+// TestInformationExpiresByTheTimeOfDay has a machine's other clock stand still while it sleeps.
+func TestInformationExpiresByTheTimeOfDay(t *testing.T) {
+	w := newWorld(t)
+	w.router("fe80::1").says(withInfo(corp, 1), usual())
+	o := object(w, "2001:db8::/32")
+	w.Done(succeed(o)(w.asked[0]))
+	w.follow()
+	if len(zones(w.only())) != 1 {
+		t.Fatal("it is not in force")
+	}
+	w.clock.slept = 25 * time.Hour
+	w.follow()
+	if len(zones(w.only())) != 0 {
+		t.Error("it has expired and is in force")
 	}
 }

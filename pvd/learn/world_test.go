@@ -27,9 +27,12 @@ var (
 )
 
 // A virtualClock stands still until a test moves it.
-type virtualClock struct{ now time.Duration }
+type virtualClock struct {
+	now   time.Duration
+	slept time.Duration // which only the time of day shows
+}
 
-func (c *virtualClock) Now() time.Time           { return epoch.Add(c.now) }
+func (c *virtualClock) Now() time.Time           { return epoch.Add(c.now + c.slept) }
 func (c *virtualClock) Monotonic() time.Duration { return c.now }
 func (c *virtualClock) AfterFunc(time.Duration, func()) pvd.Timer {
 	panic("a machine asks for no calls")
