@@ -249,16 +249,15 @@ func TestNAT64Refuses(t *testing.T) {
 func FuzzNAT64(f *testing.F) {
 	f.Add(make([]byte, 60), true)
 	b := newBench(f)
-	b.core.nat64 = defaultNAT64
 	f.Add(b.udp64(20)[tun.EthernetHeaderLen:], true)
 	station := iface{mac: outsideMAC}
-	b.feed(b.in, b.udp64(20), tun.Meta{})
 	f.Add(station.udp4(b.out.mac, netip.AddrPortFrom(outside4, 53), netip.AddrPortFrom(natted4, 5000), make([]byte, 30))[tun.EthernetHeaderLen:], false)
 	f.Fuzz(func(t *testing.T, ip []byte, inside bool) {
 		if len(ip) > 1500 {
 			return
 		}
-		b.t = t
+		b := bench64(t)
+		b.feed(b.in, b.udp64(20), tun.Meta{})
 		in, typ := b.out, uint16(etherIPv4)
 		if inside {
 			in, typ = b.in, etherIPv6

@@ -31,9 +31,9 @@ var everything = RA{
 	},
 }
 
-func quickLab(t *testing.T, opts ...Option) *Lab {
+func quickLab(t *testing.T) *Lab {
 	t.Helper()
-	return New(t, append([]Option{ManualTime()}, opts...)...)
+	return New(t, ManualTime())
 }
 
 func TestAdvertiseEverything(t *testing.T) {
@@ -210,16 +210,20 @@ func TestSeveralRouters(t *testing.T) {
 	lab := quickLab(t)
 	lan := lab.LAN("home", "2001:db8:1::/64")
 	s := newNode(t, lan)
-	lan.Router("2001:db8:1::1", RA{}, RA{From: "fe80::aa", Prefixes: "2001:db8:2::/64"})
-	lan.Router("2001:db8:1::2", RA{Prefixes: Nothing, Lifetime: Never, DNS: "2001:db8:1::53", Options: []ra.Option{ra.MTU(1300)}})
+	r1 := lan.Router("2001:db8:1::1", RA{}, RA{From: "fe80::aa", Prefixes: "2001:db8:2::/64"})
+	r2 := lan.Router("2001:db8:1::2", RA{Prefixes: Nothing, Lifetime: Never, DNS: "2001:db8:1::53", Options: []ra.Option{ra.MTU(1300)}})
 	lab.Settle()
-	ps := s.snapshot().PvDs
-	if len(ps) != 3 {
+	if ps := s.snapshot().PvDs; len(ps) != 3 {
 		t.Fatalf("%d PvDs", len(ps))
 	}
-	if ps[1].Key.Router.String() != "fe80::aa" || ps[1].Prefixes[0].Prefix.String() != "2001:db8:2::/64" ||
-		len(ps[0].Routes) != 1 || len(ps[2].Routes) != 0 || ps[2].MTU != 1300 {
-		t.Errorf("%+v, %+v, %+v", ps[0], ps[1], ps[2])
+	by := func(a netip.Addr) *ra.PvD { return s.snapshot().Find(ra.Key{Router: a}) }
+	first, other := by(linkLocalOf(mac(r1.HardwareAddr(lan)))), by(netip.MustParseAddr("fe80::aa"))
+	second := by(linkLocalOf(mac(r2.HardwareAddr(lan))))
+	if first == nil || other == nil || second == nil {
+		t.Fatalf("%+v, %+v, %+v", first, other, second)
+	}
+	if other.Prefixes[0].Prefix.String() != "2001:db8:2::/64" || len(first.Routes) != 1 || len(second.Routes) != 0 || second.MTU != 1300 {
+		t.Errorf("%+v, %+v, %+v", first, other, second)
 	}
 }
 
