@@ -46,7 +46,7 @@ var arrows = []arrow{
 	{from: "pvd/steer", to: []string{"pvd", "pvd/addinfo"}, others: "none"},
 	{from: "pvd/selection", to: []string{"pvd"}, others: "none"},
 	{from: "pvd/pvdhttp", to: []string{"pvd"}, others: "no gvisor"},
-	{from: "pvd/pvdtest", to: []string{"pvd", "pvd/dhcp/...", "pvd/learn", "pvd/ra", "stack", "tun"}, others: "no gvisor"},
+	{from: "pvd/pvdtest", to: []string{"pvd", "pvd/dhcp/...", "pvd/learn", "pvd/nat64", "pvd/ra", "stack", "tun"}, others: "no gvisor"},
 	{from: "tun", others: "no gvisor"},
 	{from: "stack", to: []string{"pvd", "pvd/addinfo", "pvd/addrsel", "pvd/learn", "pvd/nat64", "pvd/ra", "tun", "stack/dns"}, others: "any"},
 	{from: "stack/dns", to: []string{"pvd"}, others: "no gvisor"},
