@@ -105,7 +105,7 @@ func learnsExplicit(t *testing.T) {
 	rawAdvertise(t, isp, "lan", "fe80::1", ra.Advertisement{
 		Header: ra.Header{Lifetime: 30 * time.Minute, HopLimit: 64},
 		Options: []ra.Option{
-			// What is outside is the named PvD's, too (RFC 8801 section 3.1).
+			// What is outside is the named PvD's, too (RFC 8801 section 3.4).
 			ra.RouteInformation{Prefix: netip.MustParsePrefix("2001:db8:1:8000::/49"), Lifetime: time.Hour},
 			ra.PvDOption{
 				ID: "example.com", HTTP: true, Legacy: true, Sequence: 1,

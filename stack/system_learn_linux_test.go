@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/pvdstack/pvdstack/pvd"
@@ -18,22 +19,22 @@ func TestP24_P46_SystemLearns(t *testing.T) {
 		t.Skip("slow: waits for servers and for addresses to be found unique")
 	}
 	tuntest.CheckLeaks(t)
+	var all sync.WaitGroup // in parallel whatever -parallel says, since each mostly waits
 	for _, tt := range []struct {
 		name string
 		test func(*testing.T)
 	}{
 		{"leases", learnsLeases},
+		{"links", learnsOfLinks},
 		{"in any order", learnsInAnyOrder},
 		{"a shared lease", learnsShared},
 		{"explicit PvDs", learnsExplicit},
 		{"dual stack", learnsDualStack},
 		{"routers", learnsRouters},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel() // each mostly waits
-			tt.test(t)
-		})
+		all.Go(func() { t.Run(tt.name, tt.test) })
 	}
+	all.Wait()
 }
 
 // learnsDualStack learns one PvD from radvd and dnsmasq on each kind of Ethernet
