@@ -490,3 +490,48 @@ func TestSharedSocketAPI(t *testing.T) {
 		cancel()
 	}
 }
+
+// Of the few ports that a PvD has among many, those in TIME-WAIT are used again.
+func TestSharedTimeWait(t *testing.T) {
+	if testing.Short() {
+		t.Skip("slow: uses up a range of ports")
+	}
+	_, by, peer := sharers(t, tun.IP, 64)
+	server := mustListen(t, peer, "tcp", peerAddr+":80")
+	go func() {
+		for {
+			c, err := server.Accept()
+			if err != nil {
+				return
+			}
+			go func() { // until the other end is closed
+				_, _ = io.Copy(io.Discard, c)
+				_ = c.Close()
+			}()
+		}
+	}()
+	ports := make(map[string]bool)
+	var last net.Conn
+	for range 774 {
+		c := mustDial(t, by[40], "tcp", peerAddr+":80")
+		ports[c.LocalAddr().String()] = true
+		if last != nil {
+			_ = last.Close()
+		}
+		last = c
+	}
+	if len(ports) != 774 {
+		t.Errorf("%d ports", len(ports))
+	}
+	eventually(t, "a port is to be had again", func() bool {
+		c, err := by[40].DialContext(t.Context(), "tcp", peerAddr+":80")
+		if err != nil {
+			return false
+		}
+		defer c.Close()
+		if !ports[c.LocalAddr().String()] {
+			t.Errorf("%v is another PvD's", c.LocalAddr())
+		}
+		return true
+	})
+}

@@ -2,9 +2,12 @@ package stack
 
 import (
 	"bytes"
+	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
@@ -618,6 +621,146 @@ func TestSharedRangeIsUsedUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.dialUDP(ps[3], "", "10.0.0.9:53") // 12 ports more
+}
+
+// Connections by choice of the same port are one PvD's only.
+func TestSharedConnectionsByChoice(t *testing.T) {
+	w := newWire(t, tun.IP)
+	w.drain()
+	ps := w.share(2)
+	dial := func(p *port, to string) error {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		c, err := w.in(p).DialFrom(ctx, "tcp4", ":5000", to)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err
+	}
+	begun := make(chan error, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		_, err := w.in(ps[0]).DialFrom(ctx, "tcp4", ":5000", "10.0.0.9:80")
+		begun <- err
+	}()
+	f := flow{header.TCPProtocolNumber, 5000, ip("10.0.0.9"), 80}
+	if !eventually(func() bool { return ps[0].holds(f, ip(leased)) == holdsFlow }) {
+		t.Fatal("no handshake begins")
+	}
+	if err := dial(ps[1], "10.0.0.9:80"); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("the same ends: %v", err)
+	}
+	if err := dial(ps[1], "10.0.0.9:81"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("another port there: %v", err)
+	}
+	if got := w.whoGets(ps, tcpTo(5000, "10.0.0.9:80")); got != "[0]" {
+		t.Errorf("the answer goes to %s", got)
+	}
+	cancel()
+	if err := <-begun; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if err := dial(ps[1], "10.0.0.9:80"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the same ends when the other one has given up: %v", err)
+	}
+}
+
+// A division gives all who have to do with each other different ports, whoever shares with
+// whom, and nobody who shares with no one has any.
+func TestDivide(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for range 500 {
+		ds := make([]*domain, 2+rng.IntN(20))
+		for i := range ds {
+			ds[i] = &domain{ref: pvd.Ref(1 + i)}
+		}
+		tables := make([]*linkTable, 1+rng.IntN(3))
+		var pairs [][2]*domain
+		for i := range tables {
+			tables[i] = &linkTable{}
+			for a := range rng.IntN(4) {
+				sh := &sharing{addr: netip.AddrFrom4([4]byte{10, byte(i), 0, byte(a + 1)})}
+				for _, d := range rng.Perm(len(ds))[:2+rng.IntN(min(4, len(ds)-1))] {
+					for _, p := range sh.by {
+						pairs = append(pairs, [2]*domain{p.domain, ds[d]})
+					}
+					sh.by = append(sh.by, &port{domain: ds[d]})
+				}
+				if tables[i].shared == nil {
+					tables[i].shared = make(map[netip.Addr]*sharing)
+				}
+				tables[i].shared[sh.addr] = sh
+			}
+		}
+		shares := divide(tables)
+		in := make(map[*domain]bool)
+		for _, p := range pairs {
+			in[p[0]], in[p[1]] = true, true
+			a, b := shares[p[0]], shares[p[1]]
+			if a == nil || b == nil || a.low <= b.high && b.low <= a.high || !slices.Contains(a.others, p[1]) || len(a.others) != len(b.others) {
+				t.Fatalf("%v and %v have %+v and %+v", p[0].ref, p[1].ref, a, b)
+			}
+		}
+		if len(shares) != len(in) {
+			t.Fatalf("%d have a part, %d share", len(shares), len(in))
+		}
+		for d, s := range shares {
+			if n := int(s.high) - int(s.low) + 1; s.low < firstEphemeral || n != (lastEphemeral-firstEphemeral+1)/(len(s.others)+1) || slices.Contains(s.others, d) {
+				t.Fatalf("%v has %+v", d.ref, s)
+			}
+		}
+	}
+}
+
+// Telling whose a packet is takes no memory.
+func TestSharedAllocatesNothing(t *testing.T) {
+	w := newWire(t, tun.IP)
+	w.drain()
+	ps := w.share(3)
+	w.dialUDP(ps[1], ":500", "10.0.0.9:53")
+	table := w.link.table.Load()
+	for name, packet := range map[string][]byte{
+		"a connection": udpTo(500, "10.0.0.9:53"), "a range": tcpTo(60000, "10.0.0.9:80"), "nobody's": udpTo(1, "10.0.0.9:1"),
+	} {
+		if n := fewestAllocs(func() { table.classify(packet) }); n != 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+}
+
+func BenchmarkClassifyShared(b *testing.B) {
+	for _, n := range []int{1, 2, 64} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			w := newWire(b, tun.IP)
+			w.drain()
+			ps := w.share(n)
+			c := w.dialUDP(ps[n-1], "", "10.0.0.9:53")
+			table, packet := w.link.table.Load(), udpTo(portOf(c), "10.0.0.9:53")
+			b.ReportAllocs()
+			for b.Loop() {
+				table.classify(packet)
+			}
+		})
+	}
+}
+
+// FuzzSharedPacket gives a shared address packets of any content. Each is for one of those
+// who have it, or all.
+func FuzzSharedPacket(f *testing.F) {
+	f.Add(uint8(17), uint16(0), []byte{0, 53, 0x80, 0, 0, 8, 0, 0})
+	f.Add(uint8(6), uint16(0x2000), tcpTo(80, "10.0.0.9:80")[20:])
+	f.Add(uint8(1), uint16(0), icmpTo(header.ICMPv4DstUnreachable, 0, "10.0.0.9", quote(udpTo(1, "10.0.0.9:1")))[20:])
+	f.Add(uint8(17), uint16(0x2001), []byte{1})
+	w := newWire(f, tun.IP)
+	ps := w.share(3)
+	f.Fuzz(func(t *testing.T, proto uint8, fragment uint16, payload []byte) {
+		packet := ipPacket(proto, ip("10.0.0.9"), ip(leased), payload)
+		binary.BigEndian.PutUint16(packet[6:], fragment)
+		got := w.whoGets(ps, packet[:min(len(packet), headLen)])
+		if !slices.Contains([]string{"[0]", "[1]", "[2]", "[0 1 2]"}, got) || got == "[0 1 2]" && fragment&0x1fff == 0 {
+			t.Errorf("to %s", got)
+		}
+	})
 }
 
 // While PvDs with one address use the network in every way at once, none is given anything
