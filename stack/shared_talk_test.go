@@ -169,6 +169,10 @@ func TestSharedListenerInAll(t *testing.T) {
 		server := mustListenPacket(t, peer, "udp", peerAddr+":53")
 		go echoUDP(server)
 		for i, n := range by {
+			// So that the neighbour is known, and a refusal not too late to be told of.
+			if _, err := n.Ping(t.Context(), netip.MustParseAddr(peerAddr)); err != nil {
+				t.Fatal(err)
+			}
 			if _, err := u.WriteTo([]byte("x"), stack.NewAddr(n.PvD(), netip.MustParseAddrPort(peerAddr+":53"))); err != nil {
 				if i == 1 && errors.Is(err, syscall.EADDRINUSE) {
 					continue // as it has to be: the ends are the same
