@@ -134,11 +134,11 @@ func TestLinkComesBackToAnotherStation(t *testing.T) {
 func TestMovedInformation(t *testing.T) {
 	w := newWorld(t)
 	one := w.router("fe80::1")
-	one.says(withInfo(corp, 1), usual())
+	one.says(withInfo(1), usual())
 	w.down()
 	w.up()
 	one.mac = net.HardwareAddr{2, 0, 0, 2, 0, 1}
-	one.says(withInfo(corp, 1), usual())
+	one.says(withInfo(1), usual())
 	if len(w.asked) != 3 {
 		t.Fatalf("asked %d times", len(w.asked))
 	}
@@ -225,7 +225,7 @@ func TestReset(t *testing.T) {
 	w.dhcp4, w.dhcp6 = nil, nil
 	w.wait(5 * time.Hour)
 	w.called()
-	if len(w.Machine.members) != 0 || len(w.clients6()) != 0 || w.again != nil {
+	if len(w.members) != 0 || len(w.clients6()) != 0 || w.again != nil {
 		t.Errorf("%+v", w.Machine)
 	}
 	if record, changed := w.Lease(); record != nil || !changed {

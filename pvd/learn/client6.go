@@ -62,7 +62,7 @@ func (m *Machine) newClient6(b *member) *dhcp6.Client {
 	c.IAID = dhcp.NewIAID(m.config.Secret, who, m.config.Link)
 	client, err := dhcp6.New(c)
 	if err != nil {
-		m.remark(netip.Addr{}, "DHCPv6: %v", err)
+		m.remark("DHCPv6: %v", err)
 		return nil
 	}
 	return client
@@ -79,10 +79,10 @@ func (m *Machine) accept6(b *member, a netip.Addr) bool {
 		return o.learned != nil && slices.ContainsFunc(o.learned.Prefixes, around)
 	})
 	if elsewhere || b.key.Explicit() && len(b.learned.Prefixes) > 0 {
-		m.remark(netip.Addr{}, "DHCPv6 offers %v to PvD %q, which has no prefix around it: not taken (RFC 8801 section 3.4.1)", a, b.key)
+		m.remark("DHCPv6 offers %v to PvD %q, which has no prefix around it: not taken (RFC 8801 section 3.4.1)", a, b.key)
 		return false
 	}
-	m.remark(netip.Addr{}, "DHCPv6 gives %v to PvD %q, and no PvD has a prefix around it (RFC 8801 section 3.4.1)", a, b.key)
+	m.remark("DHCPv6 gives %v to PvD %q, and no PvD has a prefix around it (RFC 8801 section 3.4.1)", a, b.key)
 	return true
 }
 

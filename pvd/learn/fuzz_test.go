@@ -2,6 +2,7 @@ package learn
 
 import (
 	"encoding/binary"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -192,9 +193,7 @@ func (s *script) server4() func(*dhcp4.Message) *dhcp4.Message {
 		options[33] = []byte{10, 1, 2, 3, 192, 0, 2, 1, 127, 0, 0, 1, 192, 0, 2, 1}
 	}
 	return leases(pick(s, "192.0.2.9/24", "10.0.0.1/8", "192.0.2.9/32", "169.254.9.9/16"), func(o map[byte][]byte) {
-		for code, v := range options {
-			o[code] = v
-		}
+		maps.Copy(o, options)
 	})
 }
 

@@ -3,7 +3,6 @@ package learn
 import (
 	"cmp"
 	"context"
-	"net/netip"
 
 	"github.com/pvdstack/pvdstack/pvd/addinfo"
 	"github.com/pvdstack/pvdstack/pvd/ra"
@@ -68,7 +67,7 @@ func (m *Machine) portalURI(f *facts) string {
 	uri := cmp.Or(said[:]...)
 	for i, other := range said {
 		if other != "" && other != uri {
-			m.remark(netip.Addr{}, "captive portal: %s names %.100q, which is not %.100q (RFC 8910 section 3)", sayPortal[i], other, uri)
+			m.remark("captive portal: %s names %.100q, which is not %.100q (RFC 8910 section 3)", sayPortal[i], other, uri)
 		}
 	}
 	return uri

@@ -52,7 +52,7 @@ func TestAdditionalInformation(t *testing.T) {
 	if _, ok := element(w.only(), addinfo.Status); ok || len(w.asked) != 0 {
 		t.Fatal("it is asked for without H flag")
 	}
-	one.says(withInfo(corp, 1), usual())
+	one.says(withInfo(1), usual())
 	if len(w.asked) != 1 || w.asked[0].Instance != w.only().Instance || w.status().State != addinfo.Fetching {
 		t.Fatalf("asked %v, status %v", w.asked, w.status())
 	}
@@ -66,7 +66,7 @@ func TestAdditionalInformation(t *testing.T) {
 	// Another sequence number: what there was ends at once, and it is asked for again after
 	// a delay of at most 2^10 ms, but 10 s after the last time.
 	w.wait(5 * time.Second)
-	one.says(withInfo(corp, 2), usual())
+	one.says(withInfo(2), usual())
 	if len(zones(w.only())) != 0 || w.status().State != addinfo.Waiting || w.status().Sequence != 2 {
 		t.Errorf("%+v", w.only().Elements)
 	}
@@ -85,25 +85,25 @@ func TestAdditionalInformation(t *testing.T) {
 	}
 
 	// The router advertises a prefix that it does not cover.
-	one.says(withInfo(corp, 2), pio("2001:db8:5::/64"))
+	one.says(withInfo(2), pio("2001:db8:5::/64"))
 	if len(zones(w.only())) != 0 || w.status().State != addinfo.Refused || w.status().Reason != addinfo.NotCovered {
 		t.Errorf("status %v", w.status())
 	}
-	one.says(withInfo(corp, 2), gone("2001:db8:5::/64"))
+	one.says(withInfo(2), gone("2001:db8:5::/64"))
 	w.wait(time.Hour)
-	one.says(withInfo(corp, 2), usual())
+	one.says(withInfo(2), usual())
 	w.wait(time.Hour)
-	one.says(withInfo(corp, 2), usual())
+	one.says(withInfo(2), usual())
 	if len(zones(w.only())) != 1 {
 		t.Errorf("status %v", w.status())
 	}
 
 	// It expires, and is asked for before.
 	w.wait(6 * time.Hour)
-	one.says(withInfo(corp, 2), usual())
+	one.says(withInfo(2), usual())
 	for range 30 {
 		w.wait(time.Hour)
-		one.says(withInfo(corp, 2), usual())
+		one.says(withInfo(2), usual())
 	}
 	if len(w.asked) != 3 || len(zones(w.only())) != 0 || w.status().State != addinfo.Fetching {
 		t.Errorf("asked %d times, status %v", len(w.asked), w.status())
@@ -122,7 +122,7 @@ func TestAdditionalInformation(t *testing.T) {
 func TestInformationWaitsUntilReady(t *testing.T) {
 	w := newWorld(t)
 	w.unready = true
-	w.router("fe80::1").says(withInfo(corp, 1), usual(), ra.CaptivePortal("https://portal.example/api"))
+	w.router("fe80::1").says(withInfo(1), usual(), ra.CaptivePortal("https://portal.example/api"))
 	w.wait(time.Minute)
 	if len(w.asked) != 0 || w.status().State != addinfo.Waiting {
 		t.Fatalf("asked %v", w.asked)
@@ -140,7 +140,7 @@ func TestInformationWaitsUntilReady(t *testing.T) {
 func TestInformationOfAnEarlierAttachment(t *testing.T) {
 	w := newWorld(t)
 	one := w.router("fe80::1")
-	one.says(withInfo(corp, 1), usual())
+	one.says(withInfo(1), usual())
 	w.down()
 	w.wait(time.Minute)
 	w.up()
@@ -157,14 +157,14 @@ func TestInformationOfAnEarlierAttachment(t *testing.T) {
 	if len(zones(w.only())) != 1 {
 		t.Error("what was asked now does not count")
 	}
-	one.says(withInfo(corp, 1), usual())
+	one.says(withInfo(1), usual())
 	w.wait(verifyWait)
 	// What failed is not asked for again, unless it is another attachment.
-	one.says(withInfo(corp, 2), usual())
+	one.says(withInfo(2), usual())
 	w.wait(12 * time.Second)
 	w.Done(fail(addinfo.BadJSON)(w.asked[2]))
 	w.follow()
-	one.says(withInfo(corp, 3), usual())
+	one.says(withInfo(3), usual())
 	w.wait(time.Minute)
 	if len(w.asked) != 3 || w.status().State != addinfo.Failed {
 		t.Fatalf("asked %d times, status %v", len(w.asked), w.status())
@@ -184,7 +184,7 @@ func TestInformationEndsWithItsPvD(t *testing.T) {
 	over := server
 	over.Lifetime = 0
 	w.dhcp4 = leases("192.0.2.9/24")
-	claim := withInfo(corp, 1)
+	claim := withInfo(1)
 	claim.Legacy = true
 	one.says(claim, server)
 	w.wait(20 * time.Second)
@@ -212,7 +212,7 @@ func TestCertificateProblemIsVisible(t *testing.T) {
 	w := newWorld(t)
 	w.fetch = fail(addinfo.Certificate)
 	one := w.router("fe80::1")
-	one.says(withInfo(corp, 1), usual(), ra.CaptivePortal("https://portal.example/api"))
+	one.says(withInfo(1), usual(), ra.CaptivePortal("https://portal.example/api"))
 	w.wait(time.Hour / 2)
 	r := w.status()
 	if r.State != addinfo.Failed || r.Reason != addinfo.Certificate || r.Detail == "" || r.Failed.IsZero() {
@@ -306,7 +306,7 @@ func TestPortalIsAsked(t *testing.T) {
 
 func TestNoInformationUnlessConfigured(t *testing.T) {
 	w := newWorld(t, func(c *Config) { c.Information = false })
-	w.router("fe80::1").says(withInfo(corp, 1), usual(), ra.CaptivePortal("https://portal.example/api"))
+	w.router("fe80::1").says(withInfo(1), usual(), ra.CaptivePortal("https://portal.example/api"))
 	w.wait(time.Hour / 2)
 	if len(w.asked) != 0 {
 		t.Errorf("asked %v", w.asked)
@@ -332,7 +332,7 @@ func TestRequestsAreMade(t *testing.T) {
 		n++
 		return r.Do(t.Context(), f)
 	}
-	w.router("fe80::1").says(withInfo(corp, 1), usual(), ra.CaptivePortal("https://portal.example/api"))
+	w.router("fe80::1").says(withInfo(1), usual(), ra.CaptivePortal("https://portal.example/api"))
 	if r := w.status(); n != 2 || r.Reason != addinfo.Unreachable || !strings.Contains(r.Detail, "leads nowhere") {
 		t.Errorf("%d requests: %v", n, r)
 	}
@@ -345,7 +345,7 @@ func TestRequestsAreMade(t *testing.T) {
 // TestInformationExpiresByTheTimeOfDay has a machine's other clock stand still while it sleeps.
 func TestInformationExpiresByTheTimeOfDay(t *testing.T) {
 	w := newWorld(t)
-	w.router("fe80::1").says(withInfo(corp, 1), usual())
+	w.router("fe80::1").says(withInfo(1), usual())
 	o := object(w, "2001:db8::/32")
 	w.Done(succeed(o)(w.asked[0]))
 	w.follow()

@@ -27,7 +27,7 @@ func TestProposalsAreStable(t *testing.T) {
 	server := rdnss("2001:db8::53")
 	one, two := w.router("fe80::1"), w.router("fe80::2")
 	say := func() {
-		one.says(managed, forManaged("2001:db8:1::/64"), server, withInfo(corp, 1))
+		one.says(managed, forManaged("2001:db8:1::/64"), server, withInfo(1))
 		two.says(other, forever, server, ra.MTU(1400))
 	}
 	say()
@@ -307,8 +307,8 @@ func TestLimits(t *testing.T) {
 	w.Receive(append(f, make([]byte, MaxFrame-len(f))...))
 	w.called("lab")
 	for i := range 2 * maxRemarks {
-		w.remark(netip.Addr{}, "remark %d", i)
-		w.remark(netip.Addr{}, "the same again")
+		w.remark("remark %d", i)
+		w.remark("the same again")
 	}
 	if rs := w.Remarks(); len(rs) != maxRemarks || rs[len(rs)-1].Count != 2*maxRemarks || rs[len(rs)-2].What != fmt.Sprintf("remark %d", 2*maxRemarks-1) {
 		t.Errorf("%d remarks: %+v", len(rs), rs)

@@ -52,7 +52,7 @@ func (m *Machine) match() {
 	lease := m.lease4()
 	owners, conflict := snap.DHCPv4()
 	if conflict && !m.conflict {
-		m.remark(netip.Addr{}, "several explicit PvDs claim DHCPv4: none of them has it (RFC 8801 section 3.4.2)")
+		m.remark("several explicit PvDs claim DHCPv4: none of them has it (RFC 8801 section 3.4.2)")
 	}
 	m.conflict = conflict
 	bare := lease != nil && len(owners) == 0

@@ -3,7 +3,6 @@ package learn
 import (
 	"encoding/json"
 	"fmt"
-	"net/netip"
 	"slices"
 
 	"github.com/pvdstack/pvdstack/pvd/dhcp/dhcp4"
@@ -45,7 +44,7 @@ func (m *Machine) readRecord() {
 		return
 	}
 	unusable := func(err error) {
-		m.remark(netip.Addr{}, "what was leased before is not used: %v", err)
+		m.remark("what was leased before is not used: %v", err)
 	}
 	var r record
 	err := json.Unmarshal(m.config.Lease, &r)
@@ -172,13 +171,13 @@ func (m *Machine) Lease() (b []byte, changed bool) {
 			r.DHCPv6 = append(r.DHCPv6, of)
 		}
 		if err != nil {
-			m.remark(netip.Addr{}, "the lease can not be kept: %v", err)
+			m.remark("the lease can not be kept: %v", err)
 			return nil, true
 		}
 	}
 	b, err := json.Marshal(r)
 	if err != nil {
-		m.remark(netip.Addr{}, "the lease can not be kept: %v", err)
+		m.remark("the lease can not be kept: %v", err)
 		return nil, true
 	}
 	return b, true

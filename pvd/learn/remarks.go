@@ -9,7 +9,7 @@ import (
 
 // A Remark is about something that was not used, or that contradicts itself.
 type Remark struct {
-	From  netip.Addr // who said it; the zero Addr: nobody, or a DHCP server
+	From  netip.Addr // who said it; the zero Addr: nobody in particular, or a DHCP server
 	What  string     // the text is safe to log if quoted
 	Count uint64     // how often
 	Last  time.Duration
@@ -19,10 +19,10 @@ type Remark struct {
 type remarks struct{ list []Remark }
 
 // remark takes note of something; what was last noted comes last.
-func (m *Machine) remark(from netip.Addr, format string, args ...any) {
+func (m *Machine) remark(format string, args ...any) {
 	r := &m.remarks
-	next := Remark{From: from, What: fmt.Sprintf(format, args...)}
-	same := func(o Remark) bool { return o.From == next.From && o.What == next.What }
+	next := Remark{What: fmt.Sprintf(format, args...)}
+	same := func(o Remark) bool { return o.What == next.What }
 	if i := slices.IndexFunc(r.list, same); i >= 0 {
 		next = r.list[i]
 		r.list = slices.Delete(r.list, i, i+1)

@@ -15,7 +15,7 @@ func (m *Machine) addResolvers(p *Proposal, f *facts) {
 	add := func(r dhcp.Resolver) {
 		s := pvd.EncryptedServer{Priority: r.Priority, Name: r.Name}
 		if err := s.ParseService(r.Params); err != nil {
-			m.remark(netip.Addr{}, "encrypted DNS server %q: %v", r.Name, err)
+			m.remark("encrypted DNS server %q: %v", r.Name, err)
 			return
 		}
 		for _, a := range r.Addrs {

@@ -300,7 +300,7 @@ func (w *world) router(addr string) *router {
 // is that of a default router otherwise.
 func (r *router) says(what ...any) {
 	r.Helper()
-	r.world.receive(r.packet(what...))
+	r.receive(r.packet(what...))
 }
 
 func (r *router) packet(what ...any) []byte {
@@ -355,8 +355,8 @@ func explicit(id pvd.ID, inside ...ra.Option) ra.PvDOption {
 
 func legacy(id pvd.ID) ra.PvDOption { return ra.PvDOption{ID: id, Legacy: true} }
 
-func withInfo(id pvd.ID, sequence uint16) ra.PvDOption {
-	return ra.PvDOption{ID: id, HTTP: true, Sequence: sequence}
+func withInfo(sequence uint16) ra.PvDOption {
+	return ra.PvDOption{ID: corp, HTTP: true, Sequence: sequence}
 }
 
 var (
