@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/pvdstack/pvdstack/pvd/dhcp/dhcp4"
 	"github.com/pvdstack/pvdstack/pvd/ra"
 )
 
@@ -57,6 +58,7 @@ func (m *Machine) moved() bool {
 func (m *Machine) receiveRA(p ra.Packet) {
 	now := m.now()
 	if err := m.ra.Receive(now, p); err == nil && m.moved() {
+		m.disown4(m.again.since)
 		m.again = nil
 		m.ra.Reset()
 		m.info.Reset()
@@ -72,11 +74,17 @@ func (m *Machine) verify() {
 	if m.again == nil || now < m.again.next() {
 		return
 	}
-	silent := make(map[netip.Addr]bool)
+	silent, there := make(map[netip.Addr]bool), 0 // routers of before
+	others := false
 	for _, p := range m.ra.Snapshot().PvDs {
 		for _, r := range p.Routers {
-			if _, was := m.again.routers[r.Addr]; was && r.Heard < m.again.since {
+			switch _, was := m.again.routers[r.Addr]; {
+			case !was:
+				others = true
+			case r.Heard < m.again.since:
 				silent[r.Addr] = true
+			default:
+				there++
 			}
 		}
 	}
@@ -87,9 +95,33 @@ func (m *Machine) verify() {
 		m.again.asked++
 		m.emit(m.solicitation())
 	default:
+		if others && there == 0 {
+			m.disown4(m.again.since)
+		}
 		m.again = nil
 		for r := range silent {
 			m.ra.Forget(now, r)
 		}
+	}
+}
+
+// disown4 gives up a DHCPv4 lease of another network that nobody has confirmed since a moment.
+// The client would go on with it if no server answers (RFC 2131 section 3.2), and what one
+// network has given must not be in the PvD of another.
+func (m *Machine) disown4(since time.Duration) {
+	if m.v4 == nil {
+		return
+	}
+	lease := m.v4.Lease()
+	state, _ := m.v4.State()
+	if lease != nil && lease.Obtained >= since || lease == nil && state != dhcp4.InitReboot && state != dhcp4.Rebooting {
+		return
+	}
+	m.before.dhcp4 = nil
+	if err := m.newClient4(); err != nil {
+		m.remark("DHCPv4: %v", err) // what was good before is still
+	}
+	if m.up {
+		m.v4.LinkUp(m.now())
 	}
 }

@@ -130,6 +130,46 @@ func TestLinkComesBackToAnotherStation(t *testing.T) {
 	}
 }
 
+// TestLeaseOfAnotherNetwork has the link come back to a network with other routers and no
+// DHCPv4: the lease of before is not that network's.
+func TestLeaseOfAnotherNetwork(t *testing.T) {
+	for _, c := range []struct {
+		what  string
+		says  func(w *world, one *router)
+		keeps bool
+	}{
+		{"another router", func(w *world, _ *router) { w.router("fe80::2").says(pio("2001:db8:2::/64")) }, false},
+		{"another station of the same address", func(_ *world, one *router) {
+			one.mac = net.HardwareAddr{2, 0, 0, 2, 0, 1}
+			one.says(pio("2001:db8:2::/64"))
+		}, false},
+		{"the same router and another", func(w *world, one *router) {
+			one.says(pio("2001:db8:1::/64"))
+			w.router("fe80::2").says(pio("2001:db8:2::/64"))
+		}, true},
+		{"no router", func(*world, *router) {}, true}, // nothing speaks against it
+	} {
+		w, one := full(t)
+		w.dhcp4, w.dhcp6 = nil, nil
+		w.down()
+		w.wait(time.Minute)
+		w.up()
+		w.wait(time.Second)
+		c.says(w, one)
+		w.wait(verifyWait)
+		has := slices.ContainsFunc(w.Proposals(), func(p *Proposal) bool { return len(p.in("192.0.2.0/24")) > 0 })
+		if has != c.keeps {
+			t.Errorf("%s: the lease is there: %v", c.what, has)
+		}
+		w.sent4 = nil
+		w.dhcp4 = leases("192.0.2.10/24")
+		w.wait(2 * time.Minute)
+		if n := count4(w, dhcp4.Discover); n != 1 && !c.keeps {
+			t.Errorf("%s: %d times looked for a server", c.what, n)
+		}
+	}
+}
+
 // TestMovedInformation has what was asked for by the PvD of another network not count.
 func TestMovedInformation(t *testing.T) {
 	w := newWorld(t)
