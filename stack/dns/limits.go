@@ -40,6 +40,9 @@ const (
 	// section 5 has one to three hours work well.
 	maxNegativeTTL = time.Hour
 
+	// workerIdle is how long a goroutine that has asked waits for more to ask.
+	workerIdle = time.Second
+
 	// maxEvents is how many events of a question are reported: all of a schedule, most often.
 	maxEvents = 64
 

@@ -23,11 +23,13 @@ type Resolver struct {
 	cancel context.CancelCauseFunc
 
 	chance  reservoir
+	tasks   chan func() // for workers that have nothing to do
 	current atomic.Pointer[view]
 	mu      sync.Mutex // held while current is replaced
 }
 
-// New returns a resolver. It starts nothing: a resolver that is not used needs no Close.
+// New returns a resolver. It starts nothing, and what it starts later ends by itself soon
+// after the last lookup: Close is for ending it at once.
 func New(c Config) *Resolver {
 	if c.Clock == nil {
 		c.Clock = pvd.SystemClock()
@@ -50,7 +52,7 @@ func New(c Config) *Resolver {
 	if c.MaxBytes == 0 {
 		c.MaxBytes = DefaultBytes
 	}
-	r := &Resolver{conf: c}
+	r := &Resolver{conf: c, tasks: make(chan func())}
 	r.ctx, r.cancel = context.WithCancelCause(context.Background())
 	return r
 }

@@ -227,6 +227,7 @@ func TestDialErrors(t *testing.T) {
 				return nil, &net.OpError{Op: "dial", Net: network, Err: tt.err}
 			},
 		})
+		defer r.Close()
 		_, err := r.LookupNetIP(t.Context(), "ip4", "wiki")
 		e, ok := errors.AsType[*net.DNSError](err)
 		if !errors.Is(err, tt.err) || !ok || e.IsNotFound || e.IsTimeout {
@@ -270,6 +271,7 @@ func TestSilentServers(t *testing.T) {
 				return silence(ctx, network, address)
 			},
 		})
+		defer r.Close()
 		_, err := r.LookupNetIP(t.Context(), "ip4", "wiki.example")
 		e, ok := errors.AsType[*net.DNSError](err)
 		if !ok || !e.IsTimeout || !e.Timeout() || e.IsNotFound || e.Server != "10.0.0.1:53" {
@@ -297,6 +299,7 @@ func TestContextEnds(t *testing.T) {
 			DNS:  func() pvd.DNS { return pvd.DNS{Servers: []netip.AddrPort{s}, Search: []string{"corp.example"}} },
 			Dial: silence,
 		})
+		defer r.Close()
 		why := errors.New("had enough")
 		begin := time.Now()
 		ctx, cancel := context.WithCancelCause(t.Context())
@@ -350,6 +353,7 @@ func TestStraggler(t *testing.T) {
 				return c, nil
 			},
 		})
+		defer r.Close()
 		begin := time.Now()
 		got, err := r.LookupNetIP(t.Context(), "ip", "wiki.example")
 		if !slices.Equal(got, addrs("10.0.0.1")) || time.Since(begin) != firstTimeout*3/2 {

@@ -239,3 +239,46 @@ func TestTimeoutScales(t *testing.T) {
 		}
 	})
 }
+
+// Goroutines that have asked end when there is nothing more to ask, and with the resolver.
+func TestWorkersEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newFake(t, after(t, time.Millisecond, "10.1.0.1"))
+		c := n.config()
+		c.MaxEntries = -1
+		r := New(c)
+		idle := func() int { // how many take work at once
+			got := 0
+			for range 100 {
+				synctest.Wait()
+				select {
+				case r.tasks <- func() { time.Sleep(time.Microsecond) }:
+					got++
+				default:
+					return got
+				}
+			}
+			return got
+		}
+		for range 3 {
+			if _, err := r.LookupNetIP(t.Context(), "ip", "wiki.corp"); err != nil {
+				t.Error(err)
+			}
+			if n := idle(); n != 2 {
+				t.Errorf("%d are idle", n)
+			}
+			time.Sleep(workerIdle / 2)
+		}
+		time.Sleep(workerIdle)
+		if n := idle(); n != 0 {
+			t.Errorf("%d are idle after %v", n, workerIdle)
+		}
+		if _, err := r.LookupNetIP(t.Context(), "ip", "wiki.corp"); err != nil {
+			t.Error(err)
+		}
+		_ = r.Close()
+		if n := idle(); n != 0 {
+			t.Errorf("%d are idle after the end", n)
+		}
+	})
+}

@@ -127,7 +127,7 @@ func (v *view) join(q question) (f *flight, joined bool) {
 	ctx, cancel := context.WithCancelCause(v.r.ctx)
 	f = &flight{done: make(chan struct{}), cancel: cancel, waiters: 1}
 	v.flights[q] = f
-	go func() { // ends with the schedule, with the resolver, or when nobody waits any more
+	v.r.work(func() { // ends with the schedule, with the resolver, or when nobody waits any more
 		defer cancel(nil)
 		f.a, f.server, f.err = v.ask(ctx, &request{q: q, read: q.read}, f.note)
 		if f.err == nil {
@@ -139,7 +139,7 @@ func (v *view) join(q question) (f *flight, joined bool) {
 		}
 		v.mu.Unlock()
 		close(f.done)
-	}()
+	})
 	return f, false
 }
 
