@@ -98,9 +98,7 @@ func learnsExplicit(t *testing.T) {
 	dnsmasq(t, isp, "--interface=lan", "--dhcp-authoritative", "--dhcp-range="+leased+","+leased+",1h",
 		"--host-record=example.com,2001:db8:1::1", "--host-record=other.example,2001:db8:1::1").says("started")
 	r.discover("wan", stack.Discovery{RA: true, DHCPv4: true, Information: true, Roots: roots}, both[0], one, two, three)
-	eventually(t, "routers are looked for", func() bool {
-		return r.watches["wan"].count(func(f flow) bool { return f.icmp6 == icmp6RS }) > 0
-	})
+	r.solicited("wan")
 	since := time.Now()
 	rawAdvertise(t, isp, "lan", "fe80::1", ra.Advertisement{
 		Header: ra.Header{Lifetime: 30 * time.Minute, HopLimit: 64},

@@ -30,6 +30,10 @@ func TestP24_P46_SystemLearns(t *testing.T) {
 		{"a shared lease", learnsShared},
 		{"explicit PvDs", learnsExplicit},
 		{"dual stack", learnsDualStack},
+		{"IP link", learnsByIP},
+		{"own hardware address", learnsByOwnMAC},
+		{"duplicates", learnsWhatIsFree},
+		{"IPv6 only", learnsWithoutIPv4},
 		{"routers", learnsRouters},
 	} {
 		all.Go(func() { t.Run(tt.name, tt.test) })

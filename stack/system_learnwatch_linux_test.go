@@ -84,21 +84,30 @@ func (l *learnedHere) note(dir tun.Direction, f flow) bool {
 		}
 		return !l.deaf
 	}
-	if f.src.IsValid() && !f.src.IsUnspecified() && len(l.strays) < maxStrays &&
-		!slices.ContainsFunc(l.spans[f.src], func(s *span) bool { return s.until.IsZero() }) {
+	if f.src.IsValid() && !f.src.IsUnspecified() && len(l.strays) < maxStrays && !l.has(f.src) {
 		l.strays = append(l.strays, stray{f, now})
+	}
+	if f.ether != etherARP && l.has(f.dst) && len(l.wrong) < maxStrays {
+		l.wrong = append(l.wrong, fmt.Sprintf("a frame to a learned PvD of this host: %v", f))
 	}
 	return true
 }
 
+// has reports whether a learned PvD has an address now.
+func (l *learnedHere) has(a netip.Addr) bool {
+	return slices.ContainsFunc(l.spans[a], func(s *span) bool { return s.until.IsZero() })
+}
+
+// of reports whether an owner of addresses is a PvD that was learned.
+func (l *learnedHere) of(owner string) bool { return l != nil && l.owners[owner] }
+
 // speaks reports whether a flow with the given owners of its source is of learned PvDs and
 // comes from the station that they have. Who else has the source may speak by another one.
 func (l *learnedHere) speaks(f flow, owners []string) bool {
-	learned := func(o string) bool { return l.owners[o] }
-	if l == nil || !slices.ContainsFunc(owners, learned) {
+	if l == nil || !slices.ContainsFunc(owners, l.of) {
 		return false
 	}
-	only := !slices.ContainsFunc(owners, func(o string) bool { return !learned(o) })
+	only := !slices.ContainsFunc(owners, func(o string) bool { return !l.of(o) })
 	if l.station == ([6]byte{}) && only {
 		l.station = f.srcMAC
 	}
@@ -348,6 +357,8 @@ func TestSystemWatchLearned(t *testing.T) {
 			{mac2, to, etherIPv4, protoTCP, 0, own, far, none, false},
 			{mac2, all, etherIPv6, protoICMPv6, icmp6NS, local, all6, local.Next(), false},
 		}},
+		{"to a PvD of the host", "of this host", []flow{{mac, to, etherIPv4, protoTCP, 0, own, own, none, false}}},
+		{"to who has a lost lease now", "", []flow{{mac, to, etherIPv4, protoTCP, 0, own, lost, none, false}}},
 		{"another link's", "no PvD has", []flow{{mac, to, etherIPv4, protoTCP, 0, other, far, none, false}}},
 		{"a lease that is over", "when no PvD had", []flow{{mac, to, etherIPv4, protoUDP, 0, lost, far, none, false}}},
 		{"to a server, without an address", "no source", []flow{{mac, to, etherIPv4, protoUDP, 0, zero4, server, none, false}}},

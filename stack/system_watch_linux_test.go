@@ -221,7 +221,7 @@ func (w *watch) fault(f flow) string {
 		return "a question about an address that the link's network does not give"
 	case !f.src.IsUnspecified() && len(w.owners[f.src]) == 0:
 		return "a source that no PvD has on this link"
-	case len(w.owners[f.dst]) > 0 && f.ether != etherARP:
+	case slices.ContainsFunc(w.owners[f.dst], func(o string) bool { return !w.learned.of(o) }) && f.ether != etherARP:
 		return "a destination that is in this host"
 	}
 	return ""
