@@ -56,7 +56,8 @@ func TestS33_GetAddrInfo(t *testing.T) {
 		{"mapped", both, "four", "80", pvd.Hints{Type: pvd.Stream, Family: pvd.INET6, Flags: pvd.AIV4Mapped}, "[::ffff:10.0.0.2]:80"},
 		{"mapped not needed", both, "both", "80", pvd.Hints{Type: pvd.Stream, Family: pvd.INET6, Flags: pvd.AIV4Mapped}, "[2001:db8::2]:80"},
 		{
-			"all", both, "both", "80", pvd.Hints{Type: pvd.Stream, Family: pvd.INET6, Flags: pvd.AIV4Mapped | pvd.AIAll},
+			"all", both, "both", "80",
+			pvd.Hints{Type: pvd.Stream, Family: pvd.INET6, Flags: pvd.AIV4Mapped | pvd.AIAll},
 			"[2001:db8::2]:80 [::ffff:10.0.0.2]:80",
 		},
 		{"not mapped", both, "four", "80", pvd.Hints{Family: pvd.INET6}, "!"},

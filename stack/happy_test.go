@@ -2,6 +2,7 @@ package stack_test
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"syscall"
@@ -52,7 +53,7 @@ func TestDialFamiliesRace(t *testing.T) {
 	begun := time.Now()
 	err := dialErr(ctx, a, "tcp", "silent.example:80")
 	wantOpError(t, err, context.DeadlineExceeded)
-	if op, ok := err.(*net.OpError); !ok || op.Addr == nil || op.Addr.String() != "[2001:db8::98]:80" {
+	if op := (*net.OpError)(nil); !errors.As(err, &op) || op.Addr == nil || op.Addr.String() != "[2001:db8::98]:80" {
 		t.Errorf("%v", err)
 	}
 	if took := time.Since(begun); took > 3*time.Second {
