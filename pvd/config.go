@@ -65,7 +65,8 @@ type Address struct {
 
 	// Shared says that other PvDs on the link may have the address too, where all of them
 	// say so: one DHCPv4 lease is that of all implicit PvDs of its link (RFC 8801 section
-	// 3.4.2). What arrives is told apart by ports.
+	// 3.4.2). What arrives is told apart by ports, of which each PvD has some of its own.
+	// It is for IPv4 addresses.
 	Shared bool
 
 	// Deprecated says that the address still works but should not begin new

@@ -40,6 +40,11 @@ func TestValidate(t *testing.T) {
 	if err := valid().Validate(); err != nil {
 		t.Fatal(err)
 	}
+	shared := valid()
+	shared.Addresses[0].Shared = true
+	if err := shared.Validate(); err != nil {
+		t.Errorf("a shared IPv4 address: %v", err)
+	}
 	address := func(s string) func(*pvd.Config) {
 		return func(c *pvd.Config) { c.Addresses[0].Prefix = netip.MustParsePrefix(s) }
 	}
@@ -71,6 +76,7 @@ func TestValidate(t *testing.T) {
 		{"broadcast", address("192.168.1.255/24"), "broadcast"},
 		{"network", address("192.168.1.0/24"), "network"},
 		{"mapped", address("::ffff:192.168.1.2/120"), "write 192.168.1.2"},
+		{"shared IPv6", func(c *pvd.Config) { c.Addresses[1].Shared = true }, "addresses[1]: 2001:db8::2 can not be shared: PvDs share DHCPv4 leases"},
 		{"address twice", func(c *pvd.Config) { c.Addresses = append(c.Addresses, c.Addresses[0]) }, "stands twice"},
 		{"address on a missing link", func(c *pvd.Config) { c.Addresses[0].Link = "lna" }, `"lna" is not one of`},
 		{"too many addresses", func(c *pvd.Config) { c.Addresses = make([]pvd.Address, pvd.MaxAddresses+1) }, "addresses: 4097"},

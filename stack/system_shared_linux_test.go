@@ -16,9 +16,9 @@ import (
 	"github.com/pvdstack/pvdstack/tun/tuntest"
 )
 
-// viaShared is via with an address that other PvDs have too.
-func viaShared(name, link, own, router string) pvd.Config {
-	c := via(name, link, [2]string{own, router})
+// viaShared is via on the link "wire" with an address that other PvDs have too.
+func viaShared(name, own, router string) pvd.Config {
+	c := via(name, "wire", [2]string{own, router})
 	c.Addresses[0].Shared = true
 	return c
 }
@@ -36,7 +36,7 @@ func TestSystemShared(t *testing.T) {
 			addrs(ns, "dev", peer+"/24")
 			var cs []pvd.Config
 			for i := range 3 {
-				cs = append(cs, viaShared(fmt.Sprintf("pvd%d", i), "wire", own+"/24", peer))
+				cs = append(cs, viaShared(fmt.Sprintf("pvd%d", i), own+"/24", peer))
 			}
 			by := r.add(cs...)
 			web := serveWeb(t, ns, "web", peer)
@@ -77,7 +77,7 @@ func TestSystemShared(t *testing.T) {
 			if took := time.Since(left); took > 5*time.Second {
 				t.Errorf("it took %v until the other one was found", took)
 			}
-			by = append(by[1:], r.add(viaShared("late", "wire", own+"/24", peer))...)
+			by = append(by[1:], r.add(viaShared("late", own+"/24", peer))...)
 			bulk(by)
 			ping(t, ns, own)
 			if kind == kindTUN {
@@ -119,7 +119,7 @@ func TestSystemSharedPath(t *testing.T) {
 	addrs(near, "lan", "192.0.2.1/24")
 	server.IP("route", "add", "default", "via", "10.9.0.1")
 	near.IP("route", "add", "unreachable", "10.8.0.0/24")
-	by := r.add(viaShared("a", "wire", "192.0.2.2/24", "192.0.2.1"), viaShared("b", "wire", "192.0.2.2/24", "192.0.2.1"))
+	by := r.add(viaShared("a", "192.0.2.2/24", "192.0.2.1"), viaShared("b", "192.0.2.2/24", "192.0.2.1"))
 	for _, n := range by {
 		talkTCP(t, n, kernel{server}, "10.9.0.2", 1<<20)
 		talkTCP(t, kernel{server}, n, "192.0.2.2", 1<<20)
