@@ -140,3 +140,21 @@ func TestFigure4(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 }
+
+// TestP39_OneListForAll has one PvD's servers be asked for every name, whatever other PvDs
+// claim: what is in the table goes before it.
+func TestP39_OneListForAll(t *testing.T) {
+	r, refs := registry(t, []string{"corp", "home"}, map[string][]string{"home": {"home.test"}})
+	s, err := steer.New(steer.Config{
+		Host: r, Table: []steer.Entry{{".", "corp"}, {"home.test", "corp"}},
+		Trusted: func(*pvd.Info) bool { return true }, Next: next(refs["home"]),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, host := range []string{"a.home.test", "www.example", "single"} {
+		if ref, err := s.SelectPvD(t.Context(), pvd.Call{Host: host}); err != nil || ref != refs["corp"] {
+			t.Errorf("%s: %v, %v, want corp", host, ref, err)
+		}
+	}
+}
