@@ -364,6 +364,15 @@ func TestP37_Exchange(t *testing.T) {
 	if len(events) != 2 || events[0].Net != "udp" || events[1].Net != "tcp" || events[1].Rcode != wire.RcodeYXDomain {
 		t.Errorf("%+v", events)
 	}
+	// What is too long for a datagram is not sent as one.
+	long := m.Copy()
+	for range 50 {
+		long.Ns = append(long.Ns, &wire.TXT{Hdr: wire.RR_Header{Name: "host.corp.", Rrtype: wire.TypeTXT, Class: wire.ClassINET}, Txt: []string{strings.Repeat("x", 50)}})
+	}
+	events = nil
+	if reply, _, err := resolver(nil, s).Exchange(ctx, long); err != nil || reply.Rcode != wire.RcodeRefused || len(events) != 1 || events[0].Net != "tcp" {
+		t.Errorf("%v, %v: %+v", reply, err, events)
+	}
 	if _, _, err := resolver(nil, s).Exchange(ctx, new(wire.Msg)); !errors.Is(err, errors.ErrUnsupported) {
 		t.Error(err)
 	}

@@ -111,6 +111,30 @@ func TestIdleConnection(t *testing.T) {
 	})
 }
 
+// A question that is under way when everything is forgotten is answered, by another
+// connection if need be, which is not kept.
+func TestFlushDuringQuery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		defer time.Sleep(time.Hour)
+		r, dialed, ended := overPipes(t, func(q *query) {
+			if q.nth > 0 { // the first one is lost
+				q.answer(t, q.reply(t, q.name()+" 60 IN A 10.0.0.1"))
+			}
+		})
+		time.AfterFunc(500*time.Millisecond, r.Flush)
+		if got, err := r.LookupNetIP(t.Context(), "ip4", "wiki.corp"); err != nil || !slices.Equal(got, addrs("10.0.0.1")) {
+			t.Errorf("%v, %v", got, err)
+		}
+		synctest.Wait()
+		if dialed() != 2 || ended() != 2 {
+			t.Errorf("%d connections, %d have ended", dialed(), ended())
+		}
+		if n, _ := r.Stats(); n != 0 {
+			t.Error("the answer is kept")
+		}
+	})
+}
+
 // A connection that can not be made ends at its limit, for whoever waits for it then, and the
 // next query tries anew.
 func TestConnectTimeout(t *testing.T) {

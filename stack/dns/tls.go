@@ -53,7 +53,7 @@ func (u *upstream) openStream() (t *stream, used bool) {
 	}
 	t = &stream{
 		clock: u.r.conf.Clock, ready: make(chan struct{}), ended: make(chan struct{}),
-		pending: make(map[uint16]*waiter), retired: u.retired,
+		pending: make(map[uint16]*waiter), brief: u.retired,
 	}
 	u.stream = t
 	go func() { // ends when the connection does: when idle, at a fault, or with the resolver
@@ -90,6 +90,7 @@ type stream struct {
 	mu      sync.Mutex
 	pending map[uint16]*waiter
 	retired bool // takes no new queries
+	brief   bool // ends when nobody waits
 	idle    pvd.Timer
 
 	writing sync.Mutex
@@ -140,7 +141,7 @@ func (t *stream) run(c net.Conn, err error) {
 		return
 	}
 	t.mu.Lock()
-	over := t.retired && len(t.pending) == 0
+	over := (t.retired || t.brief) && len(t.pending) == 0
 	t.mu.Unlock()
 	for !over {
 		msg, err := readMessage(c)
@@ -239,8 +240,8 @@ func (t *stream) release(id uint16, silent bool) {
 	t.mu.Lock()
 	delete(t.pending, id)
 	t.retired = t.retired || silent
-	empty, retired := len(t.pending) == 0, t.retired
-	if empty && !retired {
+	empty, over := len(t.pending) == 0, t.retired || t.brief
+	if empty && !over {
 		if t.idle == nil {
 			t.idle = t.clock.AfterFunc(idleTimeout, t.expire)
 		} else {
@@ -248,7 +249,7 @@ func (t *stream) release(id uint16, silent bool) {
 		}
 	}
 	t.mu.Unlock()
-	if empty && retired {
+	if empty && over {
 		t.end()
 	}
 }

@@ -136,6 +136,9 @@ func (u *upstream) ask(ctx context.Context, req *request, note func(Event)) (*an
 	case HTTPS:
 		network = "https"
 	case Plain:
+		if req.msg != nil && req.msg.Len() > udpSize {
+			network = "tcp"
+		}
 	}
 	knew := edns
 	for {
