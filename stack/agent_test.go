@@ -1,6 +1,8 @@
 package stack_test
 
 import (
+	"cmp"
+	"context"
 	"encoding/binary"
 	"net/netip"
 	"slices"
@@ -195,5 +197,63 @@ func TestRemarks(t *testing.T) {
 	}
 	if err := h.Discover("a", stack.Discovery{RA: true}); err == nil {
 		t.Error("a host that is closed learns")
+	}
+}
+
+// TestR22_LearnedPvDs uses an explicit and an implicit PvD that were learned, from networks
+// with the same addresses, in the ways in which configured ones are used.
+func TestR22_LearnedPvDs(t *testing.T) {
+	h := newHost(t)
+	refs := make(map[string]pvd.Ref)
+	for link, id := range map[string]pvd.ID{"one": "corp.example", "two": ""} {
+		m := learnOn(t, h, link, stack.Discovery{})
+		peer := newHost(t)
+		if err := peer.AddLink("lan", m.link); err != nil {
+			t.Fatal(err)
+		}
+		mustListen(t, add(t, peer, config("lan", "2001:db8:1::80/64")), "tcp", "[2001:db8:1::80]:80")
+		m.advertise("fe80::1", of(id, "2001:db8:1::/64"))
+		name := cmp.Or(string(id), link)
+		eventually(t, name+" is there", func() bool { return len(pvdsCalled(h, name)) == 1 })
+		refs[name] = pvdsCalled(h, name)[0]
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if err := h.WaitReady(ctx, refs[name], pvd.HasAddr6, pvd.HasDefault6); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const web = "[2001:db8:1::80]:80"
+	a := h.App("browser")
+	in := func(what string, want pvd.Ref, d pvd.Dialer, ctx context.Context, address string) {
+		t.Helper()
+		c, err := d.DialContext(ctx, "tcp", address)
+		if err != nil {
+			t.Errorf("%s: %v", what, err)
+			return
+		}
+		defer c.Close()
+		if got, ok := pvd.Of(c); !ok || got != want {
+			t.Errorf("%s: in %v, want %v", what, got, want)
+		}
+	}
+	for name, ref := range refs {
+		info, err := a.Info(ref)
+		if err != nil || (info.ID() != "") != (name == "corp.example") {
+			t.Fatalf("%s: %v, %v", name, info, err)
+		}
+		in("bound", ref, h.In(ref), t.Context(), web)
+		in("context", ref, a, pvd.NewContext(t.Context(), ref), web)
+		in("zone", ref, a, t.Context(), "[2001:db8:1::80%"+name+"]:80")
+		if err := a.SetDefault(ref); err != nil {
+			t.Fatal(err)
+		}
+		in("default", ref, a, t.Context(), web)
+		if err := h.SetDefault(ref); err != nil {
+			t.Fatal(err)
+		}
+		in("system default", ref, h.In(pvd.SystemDefault), t.Context(), web)
+		if found, err := a.Find(name); err != nil || found != ref {
+			t.Errorf("%s is %v, %v", name, found, err)
+		}
 	}
 }
