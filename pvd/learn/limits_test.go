@@ -159,7 +159,9 @@ func (f *flood) next(id pvd.ID) []byte {
 	p := pio("2001:db8::/64")
 	p.Prefix = prefix(64)
 	options := []ra.Option{
-		p, ra.RouteInformation{Prefix: prefix(56), Lifetime: time.Hour}, rdnss(prefix(128).Addr().String()),
+		p,
+		ra.RouteInformation{Prefix: prefix(56), Lifetime: time.Hour},
+		rdnss(prefix(128).Addr().String()),
 		ra.DNSSL{Domains: []string{fmt.Sprintf("n%d.example", f.random.Uint32())}, Lifetime: time.Hour},
 		ra.PREF64{Prefix: prefix(96), Lifetime: 8000 * time.Second},
 		ra.CaptivePortal(fmt.Sprintf("https://p%d.example/", f.random.Uint32())),

@@ -198,3 +198,39 @@ func TestStrangers(t *testing.T) {
 	w.receive(good)
 	w.called("lab")
 }
+
+// TestP46_LastEventDoesNotWin has two links lease the same address, in either order: both have
+// it, and what is learned on each is, bit for bit, what it would be without the other.
+func TestP46_LastEventDoesNotWin(t *testing.T) {
+	learned := func(order ...string) map[string][]Proposal {
+		clock := &virtualClock{now: time.Hour}
+		worlds := map[string]*world{}
+		for _, link := range order {
+			w := newWorld(t, func(c *Config) { c.Link, c.Clock = link, clock })
+			w.dhcp4 = leases("192.0.2.9/24")
+			worlds[link] = w
+		}
+		for range 30 {
+			clock.now += time.Second
+			for _, link := range order {
+				worlds[link].Advance()
+				worlds[link].follow()
+			}
+		}
+		got := map[string][]Proposal{}
+		for link, w := range worlds {
+			got[link], _, _ = snapshot(w)
+			if len(got[link]) != 1 || len(w.only().in("192.0.2.9/32")) != 1 {
+				t.Fatalf("%s: %+v", link, got[link])
+			}
+		}
+		return got
+	}
+	both := learned("lab", "lab2")
+	if again := learned("lab2", "lab"); !same(both, again) {
+		t.Errorf("in the other order they are %+v, were %+v", again, both)
+	}
+	if alone := learned("lab"); !same(alone["lab"], both["lab"]) {
+		t.Errorf("alone it is %+v, was %+v", alone["lab"], both["lab"])
+	}
+}
