@@ -42,12 +42,7 @@ func (n *LAN) DNS(addrs string, zone Zone) *Machine {
 	})
 	m.serve((&dns.Server{Listener: ln, Handler: h}).ActivateAndServe)
 	m.serve((&dns.Server{PacketConn: pc, Handler: h}).ActivateAndServe)
-	n.mu.Lock()
-	for _, p := range m.addrs {
-		n.dns = append(n.dns, netip.AddrPortFrom(p.Addr(), dnsPort))
-	}
-	n.mu.Unlock()
-	n.refresh()
+	m.namesServer()
 	return m
 }
 

@@ -15,6 +15,19 @@
 //	pvdtest.Get(t, h.Await("home"), "http://wiki/").Is("home")
 //	lab.AssertIsolated()
 //
+// A router also says to hosts what they need to know, with an [RA], a [DHCPv4] and a
+// [DHCPv6], and an [HTTPS] server has additional information of PvDs and the API of captive
+// portals. A host learns of all that instead of being told by the lab:
+//
+//	lan := lab.LAN("corp", "2001:db8:1::/64")
+//	lan.Router("2001:db8:1::1", pvdtest.RA{PvD: "corp.example", HTTP: true})
+//	lan.HTTPS("2001:db8:1::80", "corp.example").PvD(pvdtest.Info{"noInternet": true})
+//	h := lab.Host()
+//	h.Discover("corp")
+//	pvdtest.Get(t, h.Await("corp.example"), "http://wiki/")
+//
+// A router with [NAT64] is the way from there to an internet without IPv6.
+//
 // A [LAN] is an Ethernet switch. Its [Router] is written by hand, octet by octet, so that
 // the stack under test does not talk to itself about forwarding, NAT, neighbour discovery
 // and ICMP errors. Servers are machines on a stack of their own, apart from the one under

@@ -159,6 +159,14 @@ func (l *Lab) machineHost() (*stack.Host, error) {
 	return l.infra, nil
 }
 
+// routerSeed is the next router's, whose advertisements shall not come in step with those of
+// others (RFC 4861 section 6.2.4).
+func (l *Lab) routerSeed() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.seed + uint64(l.lastMAC)<<32
+}
+
 // secret is the seed of a stack's identifiers.
 func (l *Lab) secret(of string) []byte {
 	return binary.BigEndian.AppendUint64([]byte("pvdtest "+of+" "), l.seed)

@@ -199,7 +199,7 @@ type Uplink struct {
 // hosts and servers, of those too that came before it.
 func (n *LAN) Router(addrs string, opts ...RouterOption) *Router {
 	n.lab.tb.Helper()
-	r := newRouter(n, n.name+"/router "+addrs, n.lab.clock, n.lab.seed)
+	r := newRouter(n, n.name+"/router "+addrs, n.lab.clock, n.lab.routerSeed())
 	if err := n.addRouter(r, n.parse(addrs), 0, false); err != nil {
 		n.lab.tb.Fatalf("pvdtest: LAN %s: router: %v", n.name, err)
 	}

@@ -74,6 +74,19 @@ const (
 	// MaxAsked bounds the requests that an [HTTPS] server remembers.
 	MaxAsked = 1024
 
+	// MaxJunk bounds the datagrams that a [BadDNS] sends before one answer: as many as there
+	// are IDs to be guessed.
+	MaxJunk = 1 << 16
+
+	// Junk comes in bursts of junkBurst, which a socket has room for, and pauses of junkPause,
+	// in which it is read: what floods a socket keeps the right answer out as well, and is
+	// another test.
+	junkBurst = 64
+	junkPause = time.Millisecond
+
+	// maxBadDNS bounds the questions and connections that a [BadDNS] is at.
+	maxBadDNS = 256
+
 	// hugeBody is how long a huge answer is: far more than anybody takes, and less than
 	// what a machine has.
 	hugeBody = 32 << 20

@@ -16,7 +16,7 @@ import (
 // default.
 const (
 	Nothing               = "nothing"
-	Never   time.Duration = -1
+	Zero    time.Duration = -1
 )
 
 // An RA makes a router send router advertisements (RFC 4861 section 6.2): some when it
@@ -52,7 +52,7 @@ type RA struct {
 	Inside []ra.Option
 
 	// Lifetime of the router as a default router. 0: three times Interval, as long as
-	// 16 bits of seconds allow; Never: it is none.
+	// 16 bits of seconds allow; Zero: it is none.
 	Lifetime       time.Duration
 	Preference     pvd.Preference
 	Managed, Other bool // the M- and O-flags: addresses, or other things, by DHCPv6
@@ -62,7 +62,7 @@ type RA struct {
 
 	// Prefixes are on the link and for hosts to make addresses of, for as long as Valid
 	// and Preferred say. Empty: the LAN's own; [Nothing]: none. The times of RFC 4861
-	// section 6.2.1 stand for 0, which [Never] stands for.
+	// section 6.2.1 stand for 0, which [Zero] stands for.
 	Prefixes         string
 	Valid, Preferred time.Duration
 
@@ -96,7 +96,7 @@ const (
 	maxRouterLife    = (1<<16 - 1) * time.Second
 )
 
-// or returns d, what stands for 0, or 0 for Never.
+// or returns d, what stands for 0, or 0 for Zero.
 func or(d, zero time.Duration) time.Duration {
 	switch {
 	case d == 0:

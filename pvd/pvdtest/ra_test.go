@@ -211,7 +211,7 @@ func TestSeveralRouters(t *testing.T) {
 	lan := lab.LAN("home", "2001:db8:1::/64")
 	s := newNode(t, lan)
 	r1 := lan.Router("2001:db8:1::1", RA{}, RA{From: "fe80::aa", Prefixes: "2001:db8:2::/64"})
-	r2 := lan.Router("2001:db8:1::2", RA{Prefixes: Nothing, Lifetime: Never, DNS: "2001:db8:1::53", Options: []ra.Option{ra.MTU(1300)}})
+	r2 := lan.Router("2001:db8:1::2", RA{Prefixes: Nothing, Lifetime: Zero, DNS: "2001:db8:1::53", Options: []ra.Option{ra.MTU(1300)}})
 	lab.Settle()
 	if ps := s.snapshot().PvDs; len(ps) != 3 {
 		t.Fatalf("%d PvDs", len(ps))
@@ -315,6 +315,30 @@ func TestAdvertiseErrors(t *testing.T) {
 	}
 	if err := (RA{From: "fe80::2"}).apply(lan, r); err == nil {
 		t.Errorf("%d advertisers", maxAdvertisers+1)
+	}
+}
+
+// TestAdvertiseOddities has a second PvD option, and a frame that is none of the router's.
+func TestAdvertiseOddities(t *testing.T) {
+	t.Parallel()
+	lab := quickLab(t)
+	lan := lab.LAN("home", "2001:db8:1::/64")
+	s := newNode(t, lan)
+	r := lan.Router("2001:db8:1::1", RA{
+		PvD: "a.example", Header: &ra.Header{Lifetime: time.Minute}, Inside: []ra.Option{ra.MTU(1300)},
+		Options: []ra.Option{ra.PvDOption{ID: "b.example"}, ra.MTU(1400)},
+	})
+	lab.Settle()
+	ps := s.snapshot().PvDs
+	if len(ps) != 1 || ps[0].Key.ID != "a.example" || ps[0].Routes[0].Until != time.Minute || ps[0].MTU == 0 {
+		t.Errorf("%+v", ps)
+	}
+	r.Inject(append(s.ifc.mac[:], "......\x88\xb5what it says"...))
+	lab.Settle()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f := s.frames[len(s.frames)-1]; string(f[12:]) != "\x88\xb5what it says" {
+		t.Errorf("%q", f)
 	}
 }
 
