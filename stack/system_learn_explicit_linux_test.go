@@ -4,8 +4,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -69,7 +68,7 @@ func serveInformation(t *testing.T, ns *tuntest.NS, addr string) *x509.CertPool 
 		_, _ = fmt.Fprintf(w, `{"identifier": "%s.", "expires": "%s", "prefixes": ["2001:db8:1::/48"],
 			"dnsZones": ["corp.example"], "noInternet": true}`, r.Host, time.Now().Add(time.Hour).UTC().Format(time.RFC3339))
 	}))
-	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	l, err := kernel{ns}.Listen(t.Context(), "tcp", net.JoinHostPort(addr, "443"))
 	if err != nil {
 		t.Fatal(err)

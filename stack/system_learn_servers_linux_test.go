@@ -169,7 +169,7 @@ func learnsLeases(t *testing.T) {
 		lost(t, doomed)
 		n := networks["kea"]
 		eventually(t, "the lease that is over is gone", func() bool {
-			origin, _ := originOn(r.info(n), "kea")
+			origin := originOn(r.info(n), "kea")
 			return !pvd.HasAddr4.Holds(r.info(n)) && !pvd.HasDefault4.Holds(r.info(n)) && !origin.Server4.IsValid()
 		})
 		if !pvd.HasAddr6.Holds(r.info(n)) {
@@ -196,7 +196,7 @@ func (r *rig) leases(t *testing.T, networks map[string]*stack.Network) {
 	dns6 := netip.MustParseAddrPort("[2001:db8:1::53]:53")
 	for name, n := range networks {
 		info := r.info(n)
-		origin, _ := originOn(info, name)
+		origin := originOn(info, name)
 		if got := r.addressIn(n, "192.168.1.0/24"); got != leased || origin.Server4 != mustAddr("192.168.1.1") || origin.Lease4.IsZero() {
 			t.Errorf("%s: leased %v, %+v", name, got, origin)
 		}

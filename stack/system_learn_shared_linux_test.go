@@ -31,7 +31,7 @@ func learnsShared(t *testing.T) {
 	b := awaitOne(t, r.host, "PvD of fe80::2", from("wan", "fe80::2"), pvd.HasAddr4, pvd.HasAddr6, pvd.HasDefault4)
 	w.look()
 	for _, n := range []*stack.Network{a, b} {
-		origin, _ := originOn(r.info(n), "wan")
+		origin := originOn(r.info(n), "wan")
 		if got := r.addressIn(n, both[0]); got != leased || origin.Shared != 2 {
 			t.Errorf("leased %s, which %d PvDs share", got, origin.Shared)
 		}
@@ -70,7 +70,7 @@ func learnsShared(t *testing.T) {
 		t.Errorf("the connection of the PvD that ends ended with %v, want %v", err, pvd.ErrNoPvD)
 	}
 	eventually(t, "the lease is the other PvD's alone", func() bool {
-		origin, _ := originOn(r.info(a), "wan")
+		origin := originOn(r.info(a), "wan")
 		return origin.Shared == 1
 	})
 	_, err := kept.Write([]byte("x"))

@@ -124,19 +124,20 @@ func called(name string) func(*pvd.Info) bool {
 // first one of the link.
 func from(link, router string) func(*pvd.Info) bool {
 	return func(i *pvd.Info) bool {
-		o, _ := originOn(i, link)
+		o := originOn(i, link)
 		return o.Link == link && (router == "" || slices.Contains(o.Routers, mustAddr(router)))
 	}
 }
 
-func originOn(i *pvd.Info, link string) (learn.Origin, bool) {
+// originOn returns how a PvD was learned on a link, the zero Origin if it was not.
+func originOn(i *pvd.Info, link string) learn.Origin {
 	origins, _ := learn.Learned.Get(i)
 	for _, o := range origins {
 		if o.Link == link {
-			return o, true
+			return o
 		}
 	}
-	return learn.Origin{}, false
+	return learn.Origin{}
 }
 
 // await returns the PvD that is called name, once it is there and the conditions hold.
@@ -213,7 +214,7 @@ type version struct {
 
 // inForce waits until a PvD is as holds says, and reports how long after the advertisement
 // that preceded it that was.
-func (r *rig) inForce(t *testing.T, n *stack.Network, link, what string, since time.Time, holds func(*pvd.Info) bool) (took time.Duration) {
+func (r *rig) inForce(t *testing.T, n *stack.Network, link, what string, since time.Time, holds func(*pvd.Info) bool) {
 	t.Helper()
 	var is version
 	for end := time.Now().Add(systemPatience); is.info == nil; time.Sleep(5 * time.Millisecond) {
@@ -224,12 +225,11 @@ func (r *rig) inForce(t *testing.T, n *stack.Network, link, what string, since t
 			return v.ref == n.PvD() && !v.at.Before(since) && v.info != nil && holds(v.info)
 		})
 	}
-	took = is.at.Sub(r.watches[link].advert(is.at))
+	took := is.at.Sub(r.watches[link].advert(is.at))
 	t.Logf("%s was in force %v after the frame", what, took.Round(10*time.Microsecond))
 	if took > time.Second { // 100 ms on a machine that has nothing else to do
 		t.Errorf("%s was in force after %v", what, took)
 	}
-	return took
 }
 
 // published returns the first version of a PvD that match is true of.
