@@ -2,6 +2,7 @@ package stack
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -662,6 +663,50 @@ func TestSharedConnectionsByChoice(t *testing.T) {
 	}
 	if err := dial(ps[1], "10.0.0.9:80"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("the same ends when the other one has given up: %v", err)
+	}
+}
+
+// Weak hosts that share an address are told apart on the link too that it is not on.
+func TestSharedByWeakHosts(t *testing.T) {
+	w := newWire(t, tun.Ethernet)
+	w.drain()
+	near, far := tun.Pipe(tun.PipeConfig{Layer: tun.Ethernet})
+	defer far.Close()
+	if err := w.host.AddLink("other", near); err != nil {
+		t.Fatal(err)
+	}
+	other, _ := w.host.link("other")
+	var ds []*domain
+	for i := range 2 {
+		c := leaseOf(fmt.Sprintf("weak%d", i))
+		c.Links = []string{"lab", "other"}
+		c.Addresses = append(c.Addresses, pvd.Address{Prefix: prefix(fmt.Sprintf("10.9.0.%d/24", 1+i)), Link: "other"})
+		c.Elements = []pvd.Element{pvd.WeakHost.With(true)}
+		ref, err := w.host.Add(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, _ := w.host.domain(ref)
+		ds = append(ds, d)
+	}
+	w.dialUDP(ds[0].portOn("lab"), ":50000", "10.0.0.9:53")
+	w.listenUDP(ds[1].portOn("lab"), ":53")
+	for _, tt := range []struct {
+		port uint16
+		to   int
+	}{{50000, 0}, {50001, 1}, {53, 1}, {54, 0}} {
+		for _, l := range []*hostLink{w.link, other} {
+			own := ds[0].portOn(l.name)
+			v := l.table.Load().classify(ethFrame(stranger, own.macOf(), ipv4.ProtocolNumber, udpTo(tt.port, "10.0.0.9:53")))
+			into := ds[tt.to].portOn("lab")
+			if got := cmp.Or(v.into, v.to); v.why != delivered || got != into {
+				t.Errorf("port %d, by %s: %v", tt.port, l.name, v.why)
+			}
+		}
+	}
+	v := other.table.Load().classify(ethFrame(stranger, allStations, arp.ProtocolNumber, arpPacket(header.ARPRequest, stranger, ip("10.9.0.9"), ip(leased))))
+	if v.why != delivered || v.asked != ds[0].portOn("other") {
+		t.Errorf("the request for it: %v", v.why)
 	}
 }
 

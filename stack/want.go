@@ -181,6 +181,9 @@ func (w *wanted) lend(l *hostLink, pp *portPlan) error {
 			pp.elsewhere = make(map[netip.Addr]*port)
 		}
 		pp.elsewhere[addr] = on
+		if a.Shared {
+			pp.shared = append(pp.shared, addr)
+		}
 	}
 	return nil
 }
