@@ -55,7 +55,7 @@ type DNSFault struct {
 	From *Machine
 }
 
-// Misdeeds are what can be wrong with an answer, any number of them together.
+// A Misdeed is what can be wrong with an answer, any number of things together.
 type Misdeed uint32
 
 // All of them, the octets of the message first. What makes it not an answer to the question
@@ -113,7 +113,7 @@ func (n *LAN) BadDNS(addrs string, zone Zone, faults ...DNSFault) *BadDNS {
 		Machine: m, records: n.records(zone),
 		pc: m.ListenPacket("udp", ":53"), aside: m.ListenPacket("udp", ":5300"),
 		busy: make(chan struct{}, maxBadDNS), done: make(chan struct{}),
-		rng:    rand.New(rand.NewPCG(n.lab.seed, uint64(m.addrs[0].Addr().AsSlice()[3]))),
+		rng:    rand.New(rand.NewPCG(n.lab.seed, dnsPort)),
 		others: make(map[*Machine]net.PacketConn),
 	}
 	ln := m.Listen("tcp", ":53")
@@ -295,7 +295,7 @@ func (b *BadDNS) noise(q *dns.Msg) []byte {
 	}
 	if len(msg) > 12 {
 		msg[0], msg[1], msg[2] = byte(q.Id>>8), byte(q.Id), 0x81
-		msg[4], msg[5] = 0, 1  // one question
+		msg[4], msg[5] = 0, 1    // one question
 		msg[12] = 0xc0 | msg[12] // to whose name there is a pointer, and nothing before it
 	}
 	return msg
@@ -305,7 +305,8 @@ func (b *BadDNS) noise(q *dns.Msg) []byte {
 func (b *BadDNS) junk(q *dns.Msg) ([]byte, error) {
 	b.mu.Lock()
 	ways := [...]Misdeed{BadID, BadName, BadType, BadClass, BadQR, BadOctets}
-	do := ways[b.rng.IntN(len(ways))] | ways[b.rng.IntN(len(ways))]
+	do := ways[b.rng.IntN(len(ways))]
+	do |= ways[b.rng.IntN(len(ways))]
 	b.mu.Unlock()
 	return b.forge(q, do)
 }
