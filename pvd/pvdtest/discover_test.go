@@ -51,7 +51,8 @@ func TestDiscover(t *testing.T) {
 		}
 	}
 	lab.AssertIsolated()
-	// A change of one is none of the other's.
+	// A change of one is none of the other's. The routers' first advertisements are over.
+	lab.Clock.Advance(40 * time.Second)
 	before, err := h.Host.Info(h.Ref("home.example"))
 	if err != nil {
 		t.Fatal(err)
@@ -62,6 +63,9 @@ func TestDiscover(t *testing.T) {
 		return slices.ContainsFunc(servers, func(s netip.AddrPort) bool { return s.Addr().String() == "2001:db8:1::54" })
 	})
 	h.Await("corp.example", changed)
+	if now, err := h.Host.Info(h.Ref("home.example")); err != nil || now != before {
+		t.Errorf("the other PvD has changed: %v is %v, %v", before, now, err)
+	}
 	routers["corp"].ServeDHCPv4(DHCPv4{Withdraw: true})
 	routers["corp"].Advertise(RA{PvD: "corp.example", DNS: "2001:db8:1::54", Valid: time.Second, Preferred: time.Second})
 	routers["corp"].Withdraw()

@@ -36,7 +36,8 @@ func TestKernelLearns(t *testing.T) {
 	r := lan.Router("192.168.1.1 2001:db8:1::1", Uplink{LAN: internet, Addrs: "198.51.100.1"}, NAT64{},
 		DHCPv4{Search: "a.example", Portal: "https://portal.example/api"},
 		RA{PvD: "home.example", Legacy: true, HopLimit: 33, Preference: pvd.High, Prefixes: "2001:db8:1::/64 2001:db8:2::/64", Options: []ra.Option{
-			ra.MTU(1420), ra.PREF64{Prefix: defaultNAT64, Lifetime: time.Hour},
+			ra.MTU(1420),
+			ra.PREF64{Prefix: defaultNAT64, Lifetime: time.Hour},
 			ra.RouteInformation{Prefix: defaultNAT64, Lifetime: time.Hour},
 		}})
 	lan.Attach(tap)

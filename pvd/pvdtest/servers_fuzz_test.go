@@ -28,8 +28,12 @@ func FuzzServers(f *testing.F) {
 	ia := append([]byte{0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 24}, append(inside6.AsSlice(), 0, 0, 0, 0, 0, 0, 0, 0)...)
 	for typ := dhcp6.Solicit; typ <= dhcp6.InformationRequest; typ++ {
 		m := &dhcp6.Message{Type: typ, Options: []dhcp6.Option{
-			{Code: opt6ClientID, Data: []byte{0, 1, 1}}, {Code: opt6IANA, Data: ia}, {Code: opt6IAPD, Data: ia[:12]}, {Code: opt6ServerID, Data: duid},
-			{Code: opt6Wanted, Data: []byte{0, 23, 0, 24}}, {Code: opt6Rapid},
+			{Code: opt6ClientID, Data: []byte{0, 1, 1}},
+			{Code: opt6IANA, Data: ia},
+			{Code: opt6IAPD, Data: ia[:12]},
+			{Code: opt6ServerID, Data: duid},
+			{Code: opt6Wanted, Data: []byte{0, 23, 0, 24}},
+			{Code: opt6Rapid},
 		}}
 		f.Add(byte(to6), m.Append(nil))
 		m.Options = append(m.Options[:3:3], m.Options[4:]...)
