@@ -15,40 +15,59 @@ import (
 // errTimeout reports a server that did not answer in time.
 var errTimeout = fmt.Errorf("no answer: %w", os.ErrDeadlineExceeded)
 
-// A step of a schedule asks servers, those that have not failed so far.
+// ask sends the request by the strategy until a server knows. One that answers but does not
+// help is not asked again, one that is silent is. The error is that of the server returned,
+// the last one heard of.
+func (v *view) ask(ctx context.Context, req *request, note func(Event)) (*answer, Server, error) {
+	if v.r.conf.Strategy == Sequential {
+		return v.askInTurn(ctx, req, note)
+	}
+	return v.askBySteps(ctx, req, note)
+}
+
+// askInTurn asks one server at a time.
+func (v *view) askInTurn(ctx context.Context, req *request, note func(Event)) (a *answer, server Server, err error) {
+	servers, timeout := v.ordered(), v.r.conf.Timeout
+	var failed [maxServers]bool
+	for range maxRounds {
+		for i, u := range servers {
+			if failed[i] {
+				continue
+			}
+			a, err = u.askFor(ctx, timeout, req, note)
+			server = u.Server
+			switch {
+			case err == nil, errors.Is(err, pvd.ErrNoPvD):
+				return a, server, err
+			case ctx.Err() != nil:
+				return nil, server, context.Cause(ctx)
+			}
+			failed[i] = !errors.Is(err, errTimeout)
+			v.unhelped(u, req, err)
+		}
+		timeout *= 2
+	}
+	return nil, server, err
+}
+
+func (v *view) unhelped(u *upstream, req *request, err error) {
+	v.r.conf.Logger.Debug("dns: server did not help", "op", "lookup", "server", u.Server, "name", req.q.name, "err", err)
+}
+
+// A step of a schedule asks servers, those that have not failed so far. What is sent counts
+// in later steps, too.
 type step struct {
 	servers []*upstream
 	wait    time.Duration // before the next step, unless all have answered
-	alone   bool          // what is sent is only waited for in this step
 }
 
-// schedule returns the steps of a strategy, with the given time for the first one.
+// schedule returns the steps of a strategy.
 func (v *view) schedule() []step {
-	servers := v.ordered()
-	if len(servers) == 0 {
-		return nil
+	servers, t := v.ordered(), v.r.conf.Timeout
+	if v.r.conf.Strategy == Parallel || len(servers) == 0 {
+		return []step{{servers, t}, {servers, 2 * t}, {servers, 4 * t}}
 	}
-	t := v.r.conf.Timeout
-	switch v.r.conf.Strategy {
-	case Escalation:
-		return []step{
-			{servers: servers[:1], wait: t},
-			{servers: v.primaries(servers), wait: 2 * t},
-			{servers: servers, wait: 4 * t},
-			{servers: servers, wait: 8 * t},
-		}
-	case Parallel:
-		return []step{{servers: servers, wait: t}, {servers: servers, wait: 2 * t}, {servers: servers, wait: 4 * t}}
-	default: // Sequential
-	}
-	var steps []step
-	for range maxRounds {
-		for i := range servers {
-			steps = append(steps, step{servers: servers[i : i+1], wait: t, alone: true})
-		}
-		t *= 2
-	}
-	return steps
+	return []step{{servers[:1], t}, {v.primaries(servers), 2 * t}, {servers, 4 * t}, {servers, 8 * t}}
 }
 
 // ordered returns the servers with those last that do not answer at the moment.
@@ -93,10 +112,8 @@ type asking struct {
 	last    reply
 }
 
-// ask sends the request by the strategy until a server knows. One that answers but does not
-// help is not asked again, one that is silent is, in later steps. The error is that of the
-// server returned, the last one heard of.
-func (v *view) ask(ctx context.Context, req *request, note func(Event)) (*answer, Server, error) {
+// askBySteps asks several servers at once.
+func (v *view) askBySteps(ctx context.Context, req *request, note func(Event)) (*answer, Server, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	steps := v.schedule()
@@ -124,24 +141,17 @@ func (v *view) ask(ctx context.Context, req *request, note func(Event)) (*answer
 // take goes one step and reports whether it was the last one needed.
 func (k *asking) take(ctx context.Context, s step) (done bool) {
 	for _, u := range s.servers {
-		switch {
-		case k.failed[u]:
+		if k.failed[u] {
 			continue
-		case s.alone:
-			a, err := u.askFor(ctx, s.wait, k.req, k.note)
-			k.replies <- reply{u, a, err}
-		default:
-			go func() { // ends with ctx
-				a, err := u.ask(ctx, k.req, k.note)
-				k.replies <- reply{u, a, err}
-			}()
 		}
 		k.waiting[u]++
+		go func() { // ends with ctx
+			a, err := u.ask(ctx, k.req, k.note)
+			k.replies <- reply{u, a, err}
+		}()
 	}
 	next := make(chan struct{})
-	if !s.alone {
-		defer k.v.r.conf.Clock.AfterFunc(s.wait, func() { close(next) }).Stop()
-	}
+	defer k.v.r.conf.Clock.AfterFunc(s.wait, func() { close(next) }).Stop()
 	for len(k.waiting) > 0 {
 		select {
 		case <-next:
@@ -173,7 +183,7 @@ func (k *asking) got(re reply) {
 	k.last = re
 	if re.err != nil {
 		k.failed[re.from] = k.failed[re.from] || !errors.Is(re.err, errTimeout)
-		k.v.r.conf.Logger.Debug("dns: server did not help", "op", "lookup", "server", re.from.Server, "name", k.req.q.name, "err", re.err)
+		k.v.unhelped(re.from, k.req, re.err)
 	}
 }
 
