@@ -65,26 +65,34 @@ func (t *linkTable) classify(head []byte) verdict {
 	return verdict{why: dropProtocol}
 }
 
-// lately is what has been found out about the last IPv4 packet to one PvD on an IP link.
+// lately is what has been found out about the last IPv4 packet to one PvD's address.
 type lately struct {
-	ends    [8]byte // its source and destination
-	verdict verdict // why is delivered; the zero verdict has no port
+	ether   [tun.EthernetHeaderLen]byte // zero on an IP link
+	ends    [8]byte                     // source and destination
+	verdict verdict                     // why is delivered; the zero verdict has no port
 }
 
-// classifyNext is classify for the link's reader, which often has more packets from one
-// host to another in a row. On an IP link, all that counts of a unicast packet is that,
-// unless PvDs share an address or are weak hosts.
+// classifyNext is classify for the link's reader, which often has several packets in a row
+// that are from one host to another. All that counts of such a packet is that, unless PvDs
+// have an address in common or are weak hosts. A group's may have lost its members.
 func (t *linkTable) classifyNext(head []byte) verdict {
-	if t.layer != tun.IP || len(head) < header.IPv4MinimumSize || head[0]>>4 != 4 {
+	ip := 0
+	if t.layer == tun.Ethernet {
+		ip = tun.EthernetHeaderLen
+	}
+	if len(head) < ip+header.IPv4MinimumSize || head[ip]>>4 != 4 {
 		return t.classify(head)
 	}
-	ends := [8]byte(head[12:])
-	if t.last.verdict.to != nil && t.last.ends == ends {
-		return t.last.verdict
+	next := lately{ends: [8]byte(head[ip+12:])}
+	copy(next.ether[:], head[:ip])
+	if last := &t.last; last.verdict.to != nil && last.ends == next.ends && last.ether == next.ether {
+		return last.verdict
 	}
 	v := t.classify(head)
-	if v.why == delivered && len(t.shared) == 0 && t.elsewhere == nil {
-		t.last = lately{ends, v}
+	if v.why == delivered && v.proto == ipv4.ProtocolNumber && v.to.owns(addr4(next.ends[4:])) &&
+		len(t.rivals) == 0 && len(t.shared) == 0 && t.elsewhere == nil {
+		next.verdict = v
+		t.last = next
 	}
 	return v
 }

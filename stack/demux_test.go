@@ -377,38 +377,70 @@ func destination(frame []byte, layer tun.Layer) (netip.Addr, bool) {
 
 // What is remembered of a packet is true of the next one, or not used.
 func TestClassifyNext(t *testing.T) {
-	w := newWire(t, tun.IP)
-	w.add(pvd.Config{Name: "a", Addresses: addresses("10.0.0.2/24", "2001:db8::2/64")})
-	w.add(pvd.Config{Name: "b", Addresses: addresses("10.0.1.2/24", "2001:db8:1::2/64")})
-	ends := []string{
-		"10.0.0.2", "10.0.1.2", "10.0.0.255", "10.0.0.77", "8.8.8.8", "8.8.4.4", "127.0.0.1", "224.0.0.1", "0.0.0.0",
-		"2001:db8::2", "2001:db8:1::2", "2001:db8::9", "ff02::1",
-	}
-	var frames [][]byte
-	for _, src := range ends {
-		for _, dst := range ends {
-			if ip(src).Is4() == ip(dst).Is4() {
-				frames = append(frames, udpPacket(netip.AddrPortFrom(ip(src), 1), netip.AddrPortFrom(ip(dst), 2), "x"))
-			}
-		}
-	}
-	frames = append(frames, nil, []byte{0x45}, frames[0][:19])
-	weak, shared := *w.link.table.Load(), *w.link.table.Load()
-	weak.elsewhere = map[portAddr]*port{{weak.ports[0], ip("10.0.9.2")}: weak.ports[1]}
-	shared.shared = map[netip.Addr]*sharing{ip("10.0.9.2"): {}}
-	for name, table := range map[string]linkTable{"": *w.link.table.Load(), "a weak host": weak, "a shared address": shared} {
-		rng := rand.New(rand.NewPCG(0, 0))
-		for range 10_000 {
-			frame := frames[rng.IntN(len(frames))]
-			for range 1 + rng.IntN(2) {
-				got, want := table.classifyNext(frame), table.classify(frame)
-				if got.why != want.why || got.to != want.to || got.proto != want.proto || got.cast != want.cast || !slices.Equal(got.group, want.group) {
-					t.Fatalf("%s: %x: %+v, want %+v", name, frame, got, want)
+	for _, layer := range []tun.Layer{tun.IP, tun.Ethernet} {
+		w := newWire(t, layer)
+		a := w.add(pvd.Config{Name: "a", Addresses: addresses("10.0.0.2/24", "2001:db8::2/64")})
+		b := w.add(pvd.Config{Name: "b", Addresses: addresses("10.0.1.2/24", "2001:db8:1::2/64")})
+		group := ip("239.1.2.3")
+		frames := w.mixture(group, a.macOf(), b.macOf())
+		now := w.link.table.Load
+		weak, shared, rivals := *now(), *now(), *now()
+		weak.elsewhere = map[portAddr]*port{{a, ip("10.0.9.2")}: b}
+		shared.shared = map[netip.Addr]*sharing{ip("10.0.9.2"): {}}
+		rivals.rivals = map[*port]ports{a: nil}
+		for name, table := range map[string]linkTable{"": *now(), "a weak host": weak, "a shared address": shared, "rivals": rivals} {
+			rng := rand.New(rand.NewPCG(0, 0))
+			joined := false
+			for i := range 20_000 {
+				if i%100 == 0 {
+					change := a.domain.stk.JoinGroup
+					if joined {
+						change = a.domain.stk.LeaveGroup
+					}
+					if err := change(ipv4.ProtocolNumber, a.nic, toAddr(group)); err != nil {
+						t.Fatal(err)
+					}
+					joined = !joined
+				}
+				frame := frames[rng.IntN(len(frames))]
+				for range 1 + rng.IntN(2) {
+					got, want := table.classifyNext(frame), table.classify(frame)
+					if got.why != want.why || got.to != want.to || got.proto != want.proto || got.cast != want.cast || got.ip != want.ip ||
+						!slices.Equal(got.group, want.group) {
+						t.Fatalf("%v, %s: %x: %+v, want %+v", layer, name, frame, got, want)
+					}
 				}
 			}
-		}
-		if used := table.last.verdict.to != nil; used != (name == "") {
-			t.Errorf("%s: it is remembered: %v", name, used)
+			if used := table.last.verdict.to != nil; used != (name == "") {
+				t.Errorf("%v, %s: it is remembered: %v", layer, name, used)
+			}
 		}
 	}
+}
+
+// mixture returns packets of all kinds, on Ethernet between strangers, stations of the
+// host's and groups.
+func (w *wire) mixture(group netip.Addr, stations ...mac) (frames [][]byte) {
+	ends := []netip.Addr{
+		ip("10.0.0.2"), ip("10.0.1.2"), ip("10.0.0.255"), ip("10.0.0.77"), ip("8.8.8.8"), ip("127.0.0.1"), group, ip("0.0.0.0"),
+		ip("2001:db8::2"), ip("2001:db8:1::2"), ip("2001:db8::9"), ip("ff02::1"),
+	}
+	stations = append(stations, stranger, allStations)
+	for _, src := range ends {
+		for _, dst := range ends {
+			if src.Is4() != dst.Is4() {
+				continue
+			}
+			packet := udpPacket(netip.AddrPortFrom(src, 1), netip.AddrPortFrom(dst, 2), "x")
+			if w.link.link.Layer() == tun.IP {
+				frames = append(frames, packet)
+				continue
+			}
+			for _, to := range stations {
+				frames = append(frames, ethFrame(stranger, to, protocolOf(dst), packet), ethFrame(to, stations[0], protocolOf(dst), packet))
+			}
+		}
+	}
+	question := arpPacket(header.ARPRequest, stranger, ip("10.0.0.9"), ip("10.0.0.2"))
+	return append(frames, nil, []byte{0x45}, frames[0][:19], ethFrame(stranger, allStations, arp.ProtocolNumber, question), ethFrame(stranger, stations[0], 0x8100, question))
 }
