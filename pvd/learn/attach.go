@@ -54,9 +54,11 @@ func (m *Machine) moved() bool {
 	return false
 }
 
-// receiveRA takes in an advertisement.
-func (m *Machine) receiveRA(p ra.Packet) {
+// receiveRA takes in an advertisement, and reports whether anything comes of it. In a flood
+// nothing does once there is no room for more.
+func (m *Machine) receiveRA(p ra.Packet) bool {
 	now := m.now()
+	before := m.ra.Snapshot()
 	if err := m.ra.Receive(now, p); err == nil && m.moved() {
 		m.disown4(m.again.since)
 		m.again = nil
@@ -64,6 +66,7 @@ func (m *Machine) receiveRA(p ra.Packet) {
 		m.info.Reset()
 		_ = m.ra.Receive(now, p) // it was good a moment ago
 	}
+	return m.ra.Snapshot() != before
 }
 
 // verify solicits the routers that have not been heard since the link came back, since the

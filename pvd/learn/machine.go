@@ -240,8 +240,8 @@ func (m *Machine) Receive(frame []byte) {
 	now := m.now()
 	switch KindOf(m.ethernet(), frame) {
 	case Advertisement:
-		if p, ok := icmp6(packet); ok && m.ra != nil {
-			m.receiveRA(p)
+		if p, ok := icmp6(packet); !ok || m.ra == nil || !m.receiveRA(p) {
+			return
 		}
 	case DHCPv4:
 		if d, ok := udp(packet); ok && m.v4 != nil {
