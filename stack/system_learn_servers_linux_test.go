@@ -132,6 +132,9 @@ func learnsLeases(t *testing.T) {
 	}
 	w.look()
 	t.Run("contents", func(t *testing.T) { r.leases(t, networks) })
+	for name, n := range networks {
+		goesBy(t, n, g[name], leased)
+	}
 	// One connection of the lease that will end, and of the one that will be refused.
 	doomed, _ := join(t, networks["kea"], kernel{g["kea"].ns}, far4)
 	refused, _ := join(t, networks["dnsmasq"], kernel{g["dnsmasq"].ns}, far4)
@@ -144,9 +147,6 @@ func learnsLeases(t *testing.T) {
 	time.Sleep(100 * time.Millisecond)
 	uD.stop(syscall.SIGKILL)
 	uD.start()
-	for name, n := range networks {
-		goesBy(t, n, g[name], leased)
-	}
 	t.Run("refused", func(t *testing.T) {
 		lost(t, refused)
 		eventually(t, "the refused lease is gone", func() bool { return !pvd.HasAddr4.Holds(r.info(networks["dnsmasq"])) })

@@ -3,6 +3,7 @@ package stack_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -284,8 +285,9 @@ func (r *rig) tell(ev pvd.Event) {
 	}
 	r.mu.Lock()
 	r.versions = append(r.versions, version{time.Now(), ev.Ref, ev.Info})
+	watches := maps.Clone(r.watches)
 	r.mu.Unlock()
-	for name, w := range r.watches {
+	for name, w := range watches {
 		w.learn(ev.Ref, links, on[name])
 	}
 }

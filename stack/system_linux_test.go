@@ -41,8 +41,8 @@ type rig struct {
 	follow   sync.Once     // the watches are told what PvDs are learned
 	followed chan struct{} // closed when that has ended; nil: it has not begun
 
-	mu       sync.Mutex
-	versions []version // of learned PvDs, as far as they are followed
+	mu       sync.Mutex // guards watches, which only the test changes, and versions
+	versions []version  // of learned PvDs, as far as they are followed
 }
 
 // newRig returns a host without links, which is the first thing that the test makes. When
@@ -85,6 +85,8 @@ func (r *rig) attach(name string, l tun.Link) {
 		_ = l.Close()
 		r.t.Fatal(err)
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.watches[name] = w
 }
 
