@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -77,6 +78,15 @@ func summary(c *config.Config) string {
 	}
 	for _, p := range c.Proxies {
 		fmt.Fprintf(&b, "socks5 %s: %s, %s\n", p.Listen, describeProxy(p), count(len(p.Users), "user"))
+	}
+	for _, e := range c.Steer.Table {
+		fmt.Fprintf(&b, "names in %s: in %s\n", e.Suffix, e.PvD)
+	}
+	if len(c.Steer.Trust) > 0 {
+		fmt.Fprintf(&b, "names that PvDs claim: of %s\n", strings.Join(c.Steer.Trust, ", "))
+	}
+	for _, d := range c.Stubs {
+		fmt.Fprintf(&b, "dns %s: %s\n", d.Listen, describeProxy(config.Proxy{App: d.App, PvD: d.PvD}))
 	}
 	if c.State != "" {
 		fmt.Fprintf(&b, "state: kept in %s\n", c.State)
@@ -291,11 +301,27 @@ func describeElement(e pvd.Element) string {
 		return key + " " + v.API
 	case []pvd.Proxy:
 		return key + " " + strings.Join(texts(v, func(p pvd.Proxy) string { return p.Protocol + " " + p.Address }), " and ")
+	case []pvd.EncryptedServer:
+		return key + " " + strings.Join(texts(v, func(s pvd.EncryptedServer) string { return s.Name + " by " + strings.Join(s.ALPN, " or ") }), " and ")
+	case pvd.ResolverOptions:
+		return key + " " + strings.Join(describeResolving(v), " and ")
 	case addrsel.Config:
 		return "its own " + key
 	default:
 		return fmt.Sprintf("%s %v", key, v)
 	}
+}
+
+// describeResolving says how servers are asked, where it is said.
+func describeResolving(o pvd.ResolverOptions) []string {
+	parts := []string{cmp.Or(o.Strategy, "sequential")}
+	if o.Timeout != 0 {
+		parts = append(parts, fmt.Sprintf("timeout %v", o.Timeout))
+	}
+	if o.Ndots != 0 {
+		parts = append(parts, fmt.Sprintf("ndots %d", o.Ndots))
+	}
+	return append(parts, chosen(option{o.MixCase, "mixed case"})...)
 }
 
 func join[T fmt.Stringer](list []T) string { return strings.Join(texts(list, T.String), ", ") }

@@ -152,11 +152,19 @@ policy:
 socks5:
   - {listen: 127.0.0.1:1080, app: browser}
   - {listen: 127.0.0.1:1081, pvd: default}
+steer: {table: [{suffix: Corp.Example., pvd: corp}, {suffix: ., pvd: home}]}
+dns:
+  - {listen: 127.0.0.1:5301, pvd: corp}
+  - {listen: 127.0.0.1:5302, app: browser}
+  - {listen: 127.0.0.1:5303, pvd: default}
 pvds:
   home: {links: [lab], routes: [{to: 10.0.0.0/8}]}
   corp:
     links: [lab]
     routes: [{to: 10.0.0.0/8}]
+    dns:
+      encrypted: [{name: dns.example, addresses: [10.0.0.53], protocols: [dot, h2], path: "/{?dns}"}]
+      resolving: {timeout: 2s, ndots: 3, mix_case: true}
     addresses: [{address: "2001:db8::2/64", temporary: true, deprecated: true}]
     medium: wlan
     metered: true
@@ -176,7 +184,7 @@ pvds:
 	const want = `link lab: tap device lab
 pvd home: on lab; addresses none; 1 route; DNS none
 pvd corp: on lab; addresses 2001:db8::2/64 temporary deprecated; 1 route; DNS none; ` +
-		`medium wlan, metered, cost 3, speed 1500000000 bit/s, latency 20ms, metric 7, groups office and site, no internet, nat64 64:ff9b::/96, ` +
+		`encrypted dns dns.example by dot or h2, resolving sequential and timeout 2s and ndots 3 and mixed case, medium wlan, metered, cost 3, speed 1500000000 bit/s, latency 20ms, metric 7, groups office and site, no internet, nat64 64:ff9b::/96, ` +
 		`captive portal https://portal.example.com/api, proxies socks5 proxy.example.com:1080, weak host, not load sharing, its own address selection
 default: the first that can be used of corp, home
 rule to corp.example.com or 10.0.0.0/8, port 80 or 8000-8999, over tcp: corp
@@ -187,6 +195,11 @@ rule for all: the default
 policy: corp and home allowed for *; otherwise denied; no bridges by browser; sending across by bro*
 socks5 127.0.0.1:1080: as app browser, no users
 socks5 127.0.0.1:1081: to the default, no users
+names in corp.example: in corp
+names in .: in home
+dns 127.0.0.1:5301: to corp
+dns 127.0.0.1:5302: as app browser
+dns 127.0.0.1:5303: to the default
 `
 	stdout, stderr, code := pvdstack(t, text, "check", "-c", "-")
 	if code != 0 || stdout != want || stderr != "" {
@@ -207,6 +220,7 @@ pvds:
   guest: {match: {link: wan, router: "fe80::1"}}
 default: home
 state: /var/lib/pvdstack
+steer: {trust: [corp, other.example.com]}
 socks5: [{listen: 127.0.0.1:1080, pvd: other.example.com}]
 `
 	const want = `link lab: tap device lab, learning by router advertisements and DHCPv4, temporary addresses, without IPv4 where the network wants that
@@ -218,6 +232,7 @@ pvd guest: learned, implicit on wan of router fe80::1
 what is learned on lab: the network's routes and DNS not accepted
 default: home
 socks5 127.0.0.1:1080: to other.example.com, no users
+names that PvDs claim: of corp, other.example.com
 state: kept in /var/lib/pvdstack
 `
 	stdout, stderr, code := pvdstack(t, text, "check", "-c", "-")

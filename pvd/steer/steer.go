@@ -45,6 +45,9 @@ type Config struct {
 	// Table goes before what PvDs claim.
 	Table []Entry
 
+	// Find returns the PvD that an entry names. Nil: the first that is called so.
+	Find func(name string) (pvd.Ref, error)
+
 	// Trusted tells of which PvDs the claims count ([addinfo.DNSZones]). Nil: of none.
 	Trusted func(*pvd.Info) bool
 
@@ -112,8 +115,15 @@ func (s *Selector) entry(name string) (best Entry, found bool) {
 	return best, found
 }
 
-// named returns the PvD of an entry: the first that is called so.
+// named returns the PvD of an entry.
 func (s *Selector) named(e Entry) (pvd.Ref, error) {
+	if s.config.Find != nil {
+		ref, err := s.config.Find(e.PvD)
+		if err != nil {
+			err = fmt.Errorf("names in %q: %w", e.Suffix+".", err)
+		}
+		return ref, err
+	}
 	for _, ref := range s.config.Host.List() {
 		if i, err := s.config.Host.Info(ref); err == nil && (i.Name() == e.PvD || string(i.ID()) == e.PvD) {
 			return ref, nil

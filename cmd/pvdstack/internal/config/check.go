@@ -19,7 +19,7 @@ type checker struct {
 	linkNames []string // in the file
 	pvdNames  []string // in the file, those that are learned too
 	discovers bool     // some link learns by router advertisements
-	appNames  []string // that proxies are for
+	appNames  []string // that proxies and DNS servers are for
 
 	groupNames []string            // that PvDs are members of
 	linkTypes  map[string]LinkType // by name, of links with a known type
@@ -42,9 +42,10 @@ func check(fs *faultList, raw *rawFile) *Config {
 		c.groupsOf(p.learn.modify)
 	}
 	for _, p := range raw.socks5 {
-		if p.app.set && !slices.Contains(c.appNames, p.app.v) {
-			c.appNames = append(c.appNames, p.app.v)
-		}
+		c.addApp(p.app)
+	}
+	for _, s := range raw.stubs {
+		c.addApp(s.app)
 	}
 	out := &Config{
 		File: fs.file, Rules: c.rules(), Policy: c.policy(&raw.policy), Log: c.log(),
@@ -76,10 +77,22 @@ func check(fs *faultList, raw *rawFile) *Config {
 		out.Proxies = append(out.Proxies, c.proxy(&raw.socks5[i]))
 	}
 	c.uniqueListeners(out)
+	for i := range raw.stubs {
+		out.Stubs = append(out.Stubs, c.stub(&raw.stubs[i]))
+	}
+	c.uniqueStubs(out)
+	out.Steer = c.steer(&raw.steer)
 	if len(c.list) == 0 {
 		c.validate(out)
 	}
 	return out
+}
+
+// addApp notes an app that a proxy or a DNS server is for.
+func (c *checker) addApp(app value[string]) {
+	if app.set && !slices.Contains(c.appNames, app.v) {
+		c.appNames = append(c.appNames, app.v)
+	}
 }
 
 // validate lets the model itself judge the PvDs, whose limits it knows.

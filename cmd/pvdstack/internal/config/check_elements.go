@@ -13,6 +13,8 @@ import (
 
 // elements understands what the PvD is like, in the order of the documentation.
 func (p *pvdChecker) elements() {
+	p.encrypted()
+	p.resolving()
 	e := &p.raw.elements
 	if t, ok := p.medium(e.medium); ok {
 		p.element(pvd.Access.With(t))

@@ -204,6 +204,7 @@ func refuse(a rawAccept) learn.Refuse {
 var modified = map[string]pvd.AnyKey{
 	"addresses": pvd.Addresses.Any(), "routes": pvd.Routes.Any(), "mtu": pvd.MTU.Any(),
 	"servers": pvd.DNSServers.Any(), "search": pvd.DNSSearch.Any(),
+	"encrypted": pvd.EncryptedDNS.Any(), "resolving": pvd.Resolving.Any(),
 	"medium": pvd.Access.Any(), "metered": pvd.Metered.Any(), "cost": pvd.Cost.Any(), "speed": pvd.Speed.Any(),
 	"latency": pvd.Latency.Any(), "metric": pvd.Metric.Any(), "groups": pvd.Groups.Any(), "internet": pvd.NoInternet.Any(),
 	"nat64": pvd.NAT64.Any(), "captive_portal": pvd.CaptivePortal.Any(), "proxies": pvd.Proxies.Any(),

@@ -25,8 +25,11 @@ func (c *checker) proxy(r *rawProxy) Proxy {
 	if !r.listen.given {
 		c.missing(r.at, "the proxy", "listen", "an address and a port such as 127.0.0.1:1080")
 	}
-	c.whose(r)
-	p.Listen = c.listen(r)
+	if r.mark.given && !r.app.given {
+		c.add(r.mark.at, `"mark" is for rules, which are asked where there is an "app" only`)
+	}
+	c.whose(r.at, "the proxy", r.pvd, r.app)
+	p.Listen = c.listen(r.listen, r.usersKey.given || r.force.v, `127.0.0.1 or ::1, or "users", or "force: true"`, "127.0.0.1:1080 or [::1]:1080")
 	p.Users = c.users(r)
 	for _, v := range r.allow {
 		if prefix, ok := c.netPrefix(v, "allowed destination"); ok {
@@ -36,41 +39,40 @@ func (c *checker) proxy(r *rawProxy) Proxy {
 	return p
 }
 
-// whose checks what a proxy leads to: a PvD, the default, or what is chosen for an app.
-func (c *checker) whose(r *rawProxy) {
-	if r.mark.given && !r.app.given {
-		c.add(r.mark.at, `"mark" is for rules, which are asked where there is an "app" only`)
-	}
+// whose checks what a proxy or DNS server leads to: a PvD, the default, or what is chosen
+// for an app.
+func (c *checker) whose(at Position, what string, in, app value[string]) {
 	switch {
-	case r.pvd.given && r.app.given:
-		c.add(r.app.at, `the proxy has both "pvd" and "app": leave one`)
-	case r.app.set:
-		c.name(r.app, "an app")
-		if !c.hasDefault() && len(c.raw.rules) == 0 {
-			c.add(r.app.at, `nothing says which PvD app %s gets: add "rules" or a "default"`, quote(r.app.v))
+	case in.given && app.given:
+		c.add(app.at, `%s has both "pvd" and "app": leave one`, what)
+	case app.set:
+		c.name(app, "an app")
+		if !c.hasDefault() && len(c.raw.rules) == 0 && !c.raw.steer.given {
+			c.add(app.at, `nothing says which PvD app %s gets: add "rules" or a "default"`, quote(app.v))
 		}
-	case r.app.given:
-	case !r.pvd.given:
-		c.missing(r.at, "the proxy", "pvd", `the name of a PvD, or "default", or an "app" instead`)
+	case app.given:
+	case !in.given:
+		c.missing(at, what, "pvd", `the name of a PvD, or "default", or an "app" instead`)
 	default:
-		c.existingOrDefault(r.pvd)
+		c.existingOrDefault(in)
 	}
 }
 
-// listen understands where a proxy listens: on this machine only, or else not for anyone.
-func (c *checker) listen(r *rawProxy) netip.AddrPort {
-	if !r.listen.set {
+// listen understands where a server listens: on this machine only, unless it may be open to
+// others.
+func (c *checker) listen(v value[string], open bool, instead, examples string) netip.AddrPort {
+	if !v.set {
 		return netip.AddrPort{}
 	}
-	a, err := netip.ParseAddrPort(r.listen.v)
+	a, err := netip.ParseAddrPort(v.v)
 	switch {
 	case err != nil:
-		c.add(r.listen.at, "%s is no place to listen: want an address and a port such as 127.0.0.1:1080 or [::1]:1080", quote(r.listen.v))
+		c.add(v.at, "%s is no place to listen: want an address and a port such as %s", quote(v.v), examples)
 		return netip.AddrPort{}
 	case a.Addr().IsMulticast():
-		c.add(r.listen.at, "%s is a multicast address: want one of this machine, such as 127.0.0.1", a.Addr())
-	case !a.Addr().Unmap().IsLoopback() && !r.usersKey.given && !r.force.v:
-		c.add(r.listen.at, "%s can be reached from other machines, by anyone: want 127.0.0.1 or ::1, or \"users\", or \"force: true\"", a)
+		c.add(v.at, "%s is a multicast address: want one of this machine, such as 127.0.0.1", a.Addr())
+	case !a.Addr().Unmap().IsLoopback() && !open:
+		c.add(v.at, "%s can be reached from other machines, by anyone: want %s", a, instead)
 	}
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }

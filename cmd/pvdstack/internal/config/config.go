@@ -22,6 +22,7 @@ import (
 	"github.com/pvdstack/pvdstack/pvd"
 	"github.com/pvdstack/pvdstack/pvd/learn"
 	"github.com/pvdstack/pvdstack/pvd/selection"
+	"github.com/pvdstack/pvdstack/pvd/steer"
 )
 
 // A Config is a whole configuration that has been found to be consistent.
@@ -31,6 +32,8 @@ type Config struct {
 	PvDs    []PvD   // in the file's order, names unique
 	Default string  // the name of one of PvDs, or [Config.IsLearned]; empty: none, or the first of Failover that can be used
 	Proxies []Proxy // in the file's order
+	Stubs   []Stub  // in the file's order
+	Steer   Steer   // the zero Steer: names choose no PvD
 
 	// Learned are the PvDs that are to be learned, as far as the file names them, in its
 	// order. Their names are unique, also among those of PvDs.
@@ -183,6 +186,22 @@ func (p Proxy) Of() string {
 		return "the default"
 	}
 	return "PvD " + strconv.Quote(p.PvD)
+}
+
+// A Stub is a DNS server to offer. One of PvD and App is set.
+type Stub struct {
+	Listen netip.AddrPort // for UDP and TCP; port 0: the system picks one
+	PvD    string         // the name of one of PvDs, [Config.IsLearned], or SystemDefault
+	App    string         // the application that its clients are
+}
+
+// Of says whose names the server knows, as [Proxy.Of] does.
+func (s Stub) Of() string { return Proxy{PvD: s.PvD, App: s.App}.Of() }
+
+// A Steer says which names choose a PvD, for requests that name none.
+type Steer struct {
+	Table []steer.Entry // each for one of PvDs or [Config.IsLearned]
+	Trust []string      // of which learned PvDs the claims to names count
 }
 
 // Log says what is logged and how.

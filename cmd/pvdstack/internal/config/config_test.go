@@ -17,6 +17,7 @@ import (
 	"github.com/pvdstack/pvdstack/pvd/addrsel"
 	"github.com/pvdstack/pvdstack/pvd/learn"
 	"github.com/pvdstack/pvdstack/pvd/selection"
+	"github.com/pvdstack/pvdstack/pvd/steer"
 )
 
 // outline is a configuration with two PvDs that overlap on purpose.
@@ -118,6 +119,11 @@ func TestReference(t *testing.T) {
 				},
 				MTU: 1400,
 				Elements: []pvd.Element{
+					pvd.EncryptedDNS.With([]pvd.EncryptedServer{{
+						Priority: 1, Name: "dns.corp.example.com", Addrs: []netip.Addr{addr("192.168.1.55")},
+						ALPN: []string{"dot", "h2"}, Port: 853, Path: "/dns-query{?dns}",
+					}}),
+					pvd.Resolving.With(pvd.ResolverOptions{Strategy: "sequential", Timeout: time.Second, Ndots: 1}),
 					pvd.Access.With(pvd.Wired),
 					pvd.Metered.With(false),
 					pvd.Cost.With(0),
@@ -138,15 +144,15 @@ func TestReference(t *testing.T) {
 					}),
 				},
 			}},
-			{Name: "home", At: Position{127, 3}, Config: pvd.Config{
+			{Name: "home", At: Position{139, 3}, Config: pvd.Config{
 				Name: "home", Links: []string{"wan"}, Addresses: []pvd.Address{{Prefix: prefix("192.168.1.2/24")}},
 				Routes:   []pvd.Route{{To: prefix("0.0.0.0/0"), Via: addr("192.168.1.1")}},
 				DNS:      pvd.DNS{Servers: []netip.AddrPort{netip.MustParseAddrPort("192.168.1.1:53")}},
 				Elements: []pvd.Element{addrsel.Key.With(gai)},
 			}},
-			{Name: "site", At: Position{137, 3}, Config: pvd.Config{Name: "site", Links: []string{"tunnel"}, Addresses: []pvd.Address{{Prefix: prefix("10.9.0.2/24")}}}},
+			{Name: "site", At: Position{149, 3}, Config: pvd.Config{Name: "site", Links: []string{"tunnel"}, Addresses: []pvd.Address{{Prefix: prefix("10.9.0.2/24")}}}},
 		},
-		Learned: []Learned{{Name: "uni", ID: "uni.example.com", At: Position{144, 3}}, {Name: "guest", At: Position{167, 3}}},
+		Learned: []Learned{{Name: "uni", ID: "uni.example.com", At: Position{156, 3}}, {Name: "guest", At: Position{180, 3}}},
 		Learn: learn.Rules{
 			{
 				Match: learn.Match{ID: "uni.example.com"}, Name: "uni", Merge: true, Refuse: learn.Refuse{Routes: true},
@@ -156,6 +162,7 @@ func TestReference(t *testing.T) {
 					learn.Prepend(pvd.DNSServers.With([]netip.AddrPort{netip.MustParseAddrPort("10.8.0.53:53")})),
 					learn.Default(pvd.DNSServers.With([]netip.AddrPort{netip.MustParseAddrPort("10.8.0.54:53")})),
 					learn.Ignore(pvd.DNSSearch.Any()),
+					learn.Supersede(pvd.Resolving.With(pvd.ResolverOptions{Ndots: 2})),
 					learn.Default(pvd.MTU.With(1400)),
 					learn.Supersede(pvd.Metered.With(false)),
 					learn.Ignore(pvd.NAT64.Any()),
@@ -164,22 +171,22 @@ func TestReference(t *testing.T) {
 			{Match: learn.Match{Link: "wan", Router: addr("fe80::1")}, Name: "guest"},
 			{Match: learn.Match{Link: "wan"}, Modify: []learn.Modifier{learn.Default(pvd.MTU.With(1500))}},
 		},
-		State: "/var/lib/pvdstack", Roots: "/etc/pvdstack/roots.pem", RootsAt: Position{253, 8},
+		State: "/var/lib/pvdstack", Roots: "/etc/pvdstack/roots.pem", RootsAt: Position{286, 8},
 		Failover: []string{"corp", "home"},
 		Rules: []Rule{
 			{PvD: "corp", Rule: selection.Rule{
-				Name: "reference.yaml:179", Domains: []string{"corp.example.com"}, Destinations: []netip.Prefix{prefix("10.0.0.0/8")},
+				Name: "reference.yaml:192", Domains: []string{"corp.example.com"}, Destinations: []netip.Prefix{prefix("10.0.0.0/8")},
 			}},
 			{OrNext: true, Rule: selection.Rule{
-				Name: "reference.yaml:183", Apps: []string{"browser"}, Ports: []selection.Ports{{First: 443, Last: 443}, {First: 8000, Last: 8999}}, Networks: []string{"tcp"},
+				Name: "reference.yaml:196", Apps: []string{"browser"}, Ports: []selection.Ports{{First: 443, Last: 443}, {First: 8000, Last: 8999}}, Networks: []string{"tcp"},
 			}, Choose: selection.Requirements{
 				selection.Require(selection.Internet), selection.Prefer(selection.Technologies(pvd.WLAN, pvd.Wired)),
 				selection.Avoid(selection.Metered), selection.Prohibit(selection.Captive),
 				selection.Prefer(selection.MinSpeed(10_000_000)), selection.Prefer(selection.MaxLatency(100 * time.Millisecond)),
 				selection.Prefer(selection.MaxCost(5)), selection.Prefer(selection.InGroup("office")), selection.Prefer(selection.Named("corp")),
 			}},
-			{Choose: selection.Requirements{selection.Require(selection.InGroup("office"))}, Rule: selection.Rule{Name: "reference.yaml:195", Marks: []selection.Mark{{Value: 7}}}},
-			{Refuse: true, Rule: selection.Rule{Name: "reference.yaml:198", ToS: []selection.ToS{{Value: 184}}}},
+			{Choose: selection.Requirements{selection.Require(selection.InGroup("office"))}, Rule: selection.Rule{Name: "reference.yaml:208", Marks: []selection.Mark{{Value: 7}}}},
+			{Refuse: true, Rule: selection.Rule{Name: "reference.yaml:211", ToS: []selection.ToS{{Value: 184}}}},
 		},
 		Policy: &pvd.Policy{
 			Rules:    []pvd.PolicyRule{{Apps: []string{"browser"}, PvDs: []string{"site"}, What: pvd.Hidden}},
@@ -196,6 +203,12 @@ func TestReference(t *testing.T) {
 			{Listen: netip.MustParseAddrPort("127.0.0.1:1083"), App: "browser", Mark: 7, ToS: 184},
 			{Listen: netip.MustParseAddrPort("127.0.0.1:1084"), PvD: SystemDefault},
 			{Listen: netip.MustParseAddrPort("0.0.0.0:1082"), PvD: "site"},
+		},
+		Steer: Steer{Table: []steer.Entry{{Suffix: "corp.example.com", PvD: "corp"}}, Trust: []string{"uni"}},
+		Stubs: []Stub{
+			{Listen: netip.MustParseAddrPort("127.0.0.1:5301"), PvD: "corp"},
+			{Listen: netip.MustParseAddrPort("127.0.0.1:5302"), App: "browser"},
+			{Listen: netip.MustParseAddrPort("0.0.0.0:5303"), PvD: "site"},
 		},
 		Log: Log{Level: slog.LevelInfo},
 	}

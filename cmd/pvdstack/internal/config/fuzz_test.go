@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/pvdstack/pvdstack/pvd"
+	"github.com/pvdstack/pvdstack/pvd/steer"
 )
 
 // FuzzConfig holds that Parse never panics, that what it refuses it places inside the
@@ -27,6 +28,8 @@ func FuzzConfig(f *testing.F) {
 		learning,
 		"links: {a: {type: tap, discover: true}}",
 		"links: {a: {type: tap, discover: {ra: true, modify: {dns: {servers: {append: ['fe80::1', 1]}}, mtu: {default: 1400, supersede: 2}, nat64: ignore, groups: ignor}}}}\npvds: {b: {match: {link: a, id: x.y}, id: b, merge: true, modify: {addresses: {prepend: [{address: 1.1.1.1/8, link: a}]}}}}\ndefault: c.d",
+		base + "dns: [{listen: 127.0.0.1:53, pvd: corp}, {listen: '[::1]:53', app: x}, {}, 1]\nsteer: {table: [{suffix: a.b, pvd: corp}, {suffix: ., pvd: home}, {}], trust: [corp]}",
+		"links: {a: {type: tun}}\npvds:\n  a: {links: [a], dns: {encrypted: [{name: a.b, addresses: [1.1.1.1, 'fe80::1%a'], protocols: [dot, h2, x], port: 1, path: '/{?dns}'}, {}], resolving: {strategy: parallel, timeout: 2s, ndots: 3, mix_case: true}}}",
 		base + "policy: {default: hidden, rules: [{apps: [], pvds: ['*'], permission: denied}, 1], no_bridge: ['*', '**', '']}",
 		"a: &a [*a]", "? a\n: b", "a: |\n b\nc: >-\n d", "a: 'b\n\n c'", "{a: [b, {c}]}", "---\n...\n---\n", "a:\n- b\n-\n  - c",
 		"pvds:\n  a:\n    links: []\n    routes: [{to: default}, 1, {via: 1.1.1.1}]", "\"\\x41\\u00e9\": ~", "a: 0x1\nb: .inf\nc: .nan\nd: 1e3", "a: {\n", "<<: {}",
@@ -113,6 +116,24 @@ func checkAccepted(t *testing.T, c *Config) {
 	}
 	if err := c.Policy.Validate(); err != nil {
 		t.Error(err)
+	}
+	for _, e := range c.Steer.Table {
+		if !known(e.PvD) {
+			t.Errorf("suffix %+v", e)
+		}
+	}
+	if _, err := steer.New(steer.Config{Table: c.Steer.Table}); err != nil {
+		t.Error(err)
+	}
+	for _, name := range c.Steer.Trust {
+		if !known(name) || slices.ContainsFunc(c.PvDs, func(p PvD) bool { return p.Name == name }) {
+			t.Errorf("trust in %q", name)
+		}
+	}
+	for _, s := range c.Stubs {
+		if (s.App == "") == (s.PvD == "") || s.PvD != "" && s.PvD != SystemDefault && !known(s.PvD) || !s.Listen.IsValid() {
+			t.Errorf("DNS server %+v", s)
+		}
 	}
 	for _, p := range c.Proxies {
 		a := p.Listen.Addr()

@@ -83,14 +83,18 @@ func TestModifyEachElement(t *testing.T) {
 		"nat64: @['64:ff9b::/96']":                       pvd.NAT64.With([]netip.Prefix{prefix("64:ff9b::/96")}),
 		"groups: @[office]":                              pvd.Groups.With([]string{"office"}),
 		"proxies: @[{protocol: socks5, address: 'a:1'}]": pvd.Proxies.With([]pvd.Proxy{{Protocol: "socks5", Address: "a:1"}}),
-		"mtu: 1400":       pvd.MTU.With(1400),
-		"medium: wlan":    pvd.Access.With(pvd.WLAN),
-		"metered: true":   pvd.Metered.With(true),
-		"cost: 3":         pvd.Cost.With(3),
-		"speed: 1Mbit/s":  pvd.Speed.With(1_000_000),
-		"latency: 20ms":   pvd.Latency.With(20 * time.Millisecond),
-		"metric: 4":       pvd.Metric.With(4),
-		"internet: false": pvd.NoInternet.With(true),
+		"dns: {encrypted: @[{name: x.example, addresses: [10.0.0.1], protocols: [dot]}]}": pvd.EncryptedDNS.With([]pvd.EncryptedServer{{
+			Priority: 1, Name: "x.example", Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.1")}, ALPN: []string{"dot"},
+		}}),
+		"dns: {resolving: &{ndots: 2}}": pvd.Resolving.With(pvd.ResolverOptions{Ndots: 2}),
+		"mtu: 1400":                    pvd.MTU.With(1400),
+		"medium: wlan":                 pvd.Access.With(pvd.WLAN),
+		"metered: true":                pvd.Metered.With(true),
+		"cost: 3":                      pvd.Cost.With(3),
+		"speed: 1Mbit/s":               pvd.Speed.With(1_000_000),
+		"latency: 20ms":                pvd.Latency.With(20 * time.Millisecond),
+		"metric: 4":                    pvd.Metric.With(4),
+		"internet: false":              pvd.NoInternet.With(true),
 		"captive_portal: {api: 'https://x.example/'}": pvd.CaptivePortal.With(pvd.Portal{API: "https://x.example/"}),
 		"weak_host: true":    pvd.WeakHost.With(true),
 		"load_sharing: true": pvd.LoadSharing.With(true),
@@ -111,8 +115,12 @@ func TestModifyEachElement(t *testing.T) {
 			ops := []func(pvd.Element) learn.Modifier{learn.Default, learn.Supersede, learn.Prepend, learn.Append}
 			before, value, list := strings.Cut(text, "@")
 			if !list {
-				before, value, _ = strings.Cut(text, ": ")
-				before, ops = before+": ", ops[:2]
+				var below bool
+				if before, value, below = strings.Cut(text, "&"); !below {
+					before, value, _ = strings.Cut(text, ": ")
+					before += ": "
+				}
+				ops = ops[:2]
 			}
 			end := strings.Repeat("}", strings.Count(before, "{"))
 			value = strings.TrimSuffix(value, end)

@@ -52,6 +52,10 @@ const (
 	// maxSpeed in bits a second is beyond what any link does, and is held exactly by the
 	// floating point numbers that speeds are read with.
 	maxSpeed = 1e15
+	// maxPort is the highest port, and maxNdots as many dots as a name has (RFC 1035 section
+	// 2.3.4), though resolv.conf(5) stops at 15.
+	maxPort  = 65535
+	maxNdots = 127
 	// maxTechnology is the length of the name of a medium.
 	maxTechnology = 63
 	// minFD is the first descriptor after standard input, output and error.

@@ -18,6 +18,8 @@ type rawFile struct {
 	rules   []rawRule
 	policy  rawPolicy
 	socks5  []rawProxy
+	stubs   []rawStub
+	steer   rawSteer
 	level   value[string]
 	format  value[string]
 	pvdsKey value[struct{}] // where the PvDs begin
@@ -61,6 +63,8 @@ type rawPvD struct {
 	neighbors []rawNeighbor
 	servers   []value[string]
 	search    []value[string]
+	encrypted []rawEncrypted
+	resolving rawResolving
 	mtu       value[int64]
 	elements  rawElements
 
@@ -130,6 +134,10 @@ func readFile(r *reader, root ast.Node) rawFile {
 		"socks5": func(n ast.Node) {
 			r.list(n, "socks5", func(n ast.Node) { f.socks5 = append(f.socks5, readProxy(r, n)) })
 		},
+		"dns": func(n ast.Node) {
+			r.list(n, "dns", func(n ast.Node) { f.stubs = append(f.stubs, readStub(r, n)) })
+		},
+		"steer": func(n ast.Node) { f.steer = readSteer(r, n) },
 		"log": func(n ast.Node) {
 			r.mapping(n, "log", fields{
 				"level":  r.text("level", &f.level),
@@ -220,6 +228,10 @@ func dnsFields(r *reader, p *rawPvD) fields {
 	return fields{
 		"servers": r.texts("servers", "a server", &p.servers),
 		"search":  r.texts("search", "a search domain", &p.search),
+		"encrypted": func(n ast.Node) {
+			r.list(n, "encrypted", func(n ast.Node) { p.encrypted = append(p.encrypted, readEncrypted(r, n)) })
+		},
+		"resolving": func(n ast.Node) { p.resolving = readResolving(r, n) },
 	}
 }
 

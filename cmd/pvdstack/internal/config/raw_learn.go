@@ -104,7 +104,7 @@ const ignore = "ignore"
 var notModified = []string{"id", "links", "neighbors"}
 
 // lists are the keys whose values are lists, which can be prepended and appended to.
-var lists = []string{"addresses", "routes", "servers", "search", "nat64", "groups", "proxies"}
+var lists = []string{"addresses", "routes", "servers", "search", "encrypted", "nat64", "groups", "proxies"}
 
 // readModify reads what modifies a PvD: the keys of a PvD with operations below them, which
 // have what such a key has elsewhere.

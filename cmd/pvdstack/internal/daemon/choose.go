@@ -1,15 +1,44 @@
 package daemon
 
 import (
+	"slices"
 	"strconv"
 
 	"github.com/pvdstack/pvdstack/cmd/pvdstack/internal/config"
 	"github.com/pvdstack/pvdstack/pvd"
 	"github.com/pvdstack/pvdstack/pvd/selection"
+	"github.com/pvdstack/pvdstack/pvd/steer"
 	"github.com/pvdstack/pvdstack/stack"
 )
 
-// newManager puts what chooses among the PvDs to work: rules, and failover of the default.
+// newSelector puts what chooses among the PvDs to work: names, and then the manager.
+func (d *daemon) newSelector(c *config.Config) error {
+	if err := d.newManager(c); err != nil {
+		return err
+	}
+	var selector pvd.Selector
+	if d.manager != nil {
+		selector = d.manager
+	}
+	if len(c.Steer.Table) > 0 || len(c.Steer.Trust) > 0 {
+		var err error
+		selector, err = steer.New(steer.Config{
+			Host: d.host, Table: c.Steer.Table, Find: d.find, Next: selector,
+			Trusted: func(i *pvd.Info) bool {
+				return slices.ContainsFunc(c.Steer.Trust, func(name string) bool { return d.learner.has(name, i) })
+			},
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if selector != nil {
+		d.host.SetSelector(selector)
+	}
+	return nil
+}
+
+// newManager makes what chooses by rules, and by failover of the default.
 // There is none where nothing is to be chosen.
 func (d *daemon) newManager(c *config.Config) error {
 	if len(c.Rules) == 0 && len(c.Failover) == 0 {
@@ -23,11 +52,8 @@ func (d *daemon) newManager(c *config.Config) error {
 		}
 	}
 	var err error
-	if d.manager, err = selection.New(m); err != nil {
-		return err
-	}
-	d.host.SetSelector(d.manager)
-	return nil
+	d.manager, err = selection.New(m)
+	return err
 }
 
 // place returns what the PvD that has a place in the failover list is known by.

@@ -1,5 +1,6 @@
 // Package daemon carries out a configuration: it opens the links, gives devices their
-// kernel's side, attaches the PvDs and offers the proxies, and undoes it all at the end.
+// kernel's side, attaches the PvDs and offers proxies and DNS servers, and undoes it all at
+// the end.
 // It only wires; what it wires are packages that can be embedded without it.
 package daemon
 
@@ -62,6 +63,7 @@ type daemon struct {
 	apps    map[string]*stack.App // made as proxies need them
 	manager *selection.Manager    // nil: there is nothing to choose
 	proxies []*proxy
+	stubs   []*stub
 	tasks   []task
 	undo    []func() error // of the kernel's sides, in the order they were set
 }
@@ -84,6 +86,11 @@ func (d *daemon) start(ctx context.Context, c *config.Config) error {
 	// What is most likely to fail and easiest to undo comes first.
 	for _, p := range c.Proxies {
 		if err := d.listen(ctx, p); err != nil {
+			return err
+		}
+	}
+	for _, s := range c.Stubs {
+		if err := d.listenStub(ctx, s); err != nil {
 			return err
 		}
 	}
@@ -128,7 +135,7 @@ func (d *daemon) start(ctx context.Context, c *config.Config) error {
 	if err := d.waitReady(ctx, c); err != nil {
 		return err
 	}
-	if err := d.newManager(c); err != nil {
+	if err := d.newSelector(c); err != nil {
 		return err
 	}
 	for _, p := range d.proxies {
@@ -136,6 +143,10 @@ func (d *daemon) start(ctx context.Context, c *config.Config) error {
 			return err
 		}
 		d.tasks = append(d.tasks, task{"socks5 " + p.address(), p.serve})
+	}
+	for _, s := range d.stubs {
+		d.startStub(s)
+		d.tasks = append(d.tasks, task{"dns " + s.address(), s.serve})
 	}
 	if len(d.learner.names) > 0 {
 		d.tasks = append(d.tasks, task{"learning", d.follow(c)})
@@ -201,6 +212,9 @@ func (d *daemon) announce(c *config.Config) {
 			d.log.Info("pvd served when it is there", "pvd", x.config.PvD, "socks5", x.address())
 		}
 	}
+	for _, s := range d.stubs {
+		d.log.Info("names served", "of", s.config.Of(), "dns", s.address())
+	}
 	d.log.Info("ready", "pvds", len(c.PvDs), "proxies", len(d.proxies))
 	if err := notify("READY=1"); err != nil {
 		d.log.Warn("cannot notify the service manager", "op", "notify", "err", err)
@@ -241,6 +255,9 @@ func (d *daemon) close() error {
 
 func (d *daemon) closeAll() error {
 	var errs []error
+	for _, s := range slices.Backward(d.stubs) {
+		errs = append(errs, s.close())
+	}
 	for _, p := range slices.Backward(d.proxies) {
 		errs = append(errs, p.close())
 	}

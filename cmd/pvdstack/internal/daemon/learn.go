@@ -69,6 +69,13 @@ func newLearner(c *config.Config) *learner {
 	for _, p := range c.Proxies {
 		named = append(named, p.PvD)
 	}
+	for _, s := range c.Stubs {
+		named = append(named, s.PvD)
+	}
+	for _, e := range c.Steer.Table {
+		named = append(named, e.PvD)
+	}
+	named = append(named, c.Steer.Trust...)
 	for _, n := range named {
 		if n != "" && n != config.SystemDefault && c.IsLearned(n) && l.names[n] == nil {
 			l.names[n] = nil
@@ -199,12 +206,17 @@ func (d *daemon) isLearned(name string) bool {
 	return ok
 }
 
+// find returns the PvD that a name in the configuration stands for.
+func (d *daemon) find(name string) (pvd.Ref, error) {
+	if d.isLearned(name) {
+		return d.learner.ref(name)
+	}
+	return d.refs[name], nil
+}
+
 // named returns the PvD that a name in the configuration stands for, or [absent].
 func (d *daemon) named(name string) pvd.Ref {
-	if !d.isLearned(name) {
-		return d.refs[name]
-	}
-	if ref, err := d.learner.ref(name); err == nil {
+	if ref, err := d.find(name); err == nil {
 		return ref
 	}
 	return absent

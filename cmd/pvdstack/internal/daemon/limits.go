@@ -8,6 +8,9 @@ const (
 	// 5.4, RFC 5227 section 2.1.1).
 	readyTimeout = 15 * time.Second
 
+	// maxPortTries is how often a port is asked for that is free for TCP and UDP.
+	maxPortTries = 16
+
 	// watchPause goes by before interfaces are watched again after something was missed,
 	// so that a flood of changes does not keep the processor busy.
 	watchPause = time.Second
