@@ -24,27 +24,24 @@ import (
 // where that ended the lookup, and the connection's where no server could be reached:
 // [pvd.ErrNoPvD] for instance. In a PvD without server it is none of these.
 func (r *Resolver) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
-	types, err := typesOf(network)
+	addrs, types, err := known(ctx, network, host)
+	if err != nil || len(addrs) > 0 {
+		return addrs, err
+	}
+	tasks, err := r.search(ctx, host, nil, types...)
 	if err != nil {
 		return nil, err
 	}
-	if addr, ok := literal(host); ok {
-		return ofFamily(ctx, network, host, []netip.Addr{addr.Unmap()})
+	n := 0
+	for i := range tasks {
+		if tasks[i].err == nil {
+			n += len(tasks[i].a.addrs)
+		}
 	}
-	if err := checkName(host); err != nil {
-		return nil, dnsError(host, Server{}, err)
-	}
-	if addrs, ok := special(host); ok {
-		return ofFamily(ctx, network, host, addrs)
-	}
-	tasks, err := r.search(ctx, host, types...)
-	if err != nil {
-		return nil, err
-	}
-	var addrs []netip.Addr
-	for _, t := range tasks {
-		if t.err == nil {
-			addrs = append(addrs, t.a.addrs...)
+	addrs := make([]netip.Addr, 0, n)
+	for i := range tasks {
+		if tasks[i].err == nil {
+			addrs = append(addrs, tasks[i].a.addrs...)
 		}
 	}
 	return addrs, nil

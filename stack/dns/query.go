@@ -54,8 +54,9 @@ func (r *Resolver) Query(ctx context.Context, q Question) (*wire.Msg, Info, erro
 	if err != nil {
 		return nil, Info{}, dnsError(q.Name, Server{}, err)
 	}
-	t := v.begin(k)
-	v.wait(ctx, []*task{t})
+	tasks := []task{v.begin(k)}
+	v.wait(ctx, tasks)
+	t := &tasks[0]
 	if t.a == nil {
 		return nil, t.info, dnsError(q.Name, t.info.Server, t.err)
 	}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	wire "github.com/miekg/dns"
 )
 
 // A task is one question of somebody who asks, and what became of it.
@@ -16,11 +18,12 @@ type task struct {
 	a    *answer
 	info Info
 	err  error
+	told bool // whoever wants to know at once has been told
 }
 
 // begin takes the answer from the cache, or has the question asked.
-func (v *view) begin(q question) *task {
-	t := &task{q: q}
+func (v *view) begin(q question) task {
+	t := task{q: q}
 	if a, age := v.cache.get(q, v.r.conf.Clock.Now); a != nil {
 		t.a, t.err = a, a.err
 		t.info = Info{Cache: Hit, Server: a.server, TTL: a.ttl - age}
@@ -43,14 +46,14 @@ func (t *task) finish() {
 
 // wait waits for all tasks, or until there are addresses and the rest has had its time, or
 // ctx ends.
-func (v *view) wait(ctx context.Context, tasks []*task) {
+func (v *view) wait(ctx context.Context, tasks []task) {
 	defer v.report(ctx, tasks)
 	var late chan struct{}
 	for {
 		var landed [2]<-chan struct{}
 		waiting, have := false, false
-		for i, t := range tasks {
-			if t.f != nil && !t.landed() {
+		for i := range tasks {
+			if t := &tasks[i]; t.f != nil && !t.landed() {
 				landed[i], waiting = t.f.done, true
 			} else if t.err == nil {
 				have = true
@@ -72,6 +75,10 @@ func (v *view) wait(ctx context.Context, tasks []*task) {
 			v.abandon(tasks, errTimeout)
 			return
 		case <-ctx.Done():
+			if tell != nil && have {
+				v.forsake(tasks, ended(ctx))
+				return
+			}
 			v.abandon(tasks, ended(ctx))
 			return
 		}
@@ -79,8 +86,8 @@ func (v *view) wait(ctx context.Context, tasks []*task) {
 }
 
 // straggler is how long the addresses of one family wait for the other's answer: enough for
-// one retransmission, as servers that ignore AAAA queries exist (RFC 8305 section 3 asks for
-// much less, but can use late answers).
+// one retransmission, as servers that ignore AAAA queries exist. Who dials does not wait, and
+// uses late answers (RFC 8305 section 3).
 func (r *Resolver) straggler() time.Duration { return r.conf.Timeout + r.conf.Timeout/2 }
 
 // landed reports whether the task's flight is over, and takes its result.
@@ -94,17 +101,32 @@ func (t *task) landed() bool {
 	}
 }
 
-func (v *view) abandon(tasks []*task, err error) {
-	for _, t := range tasks {
-		if t.f != nil && !t.landed() {
+func (v *view) abandon(tasks []task, err error) {
+	for i := range tasks {
+		if t := &tasks[i]; t.f != nil && !t.landed() {
 			t.err = err
 			v.leave(t.q, t.f)
 		}
 	}
 }
 
+// forsake is abandon for tasks whose answers somebody may want soon.
+func (v *view) forsake(tasks []*task, err error) {
+	for _, t := range tasks {
+		if t.f != nil && !t.landed() {
+			t.err = err
+			v.r.conf.Clock.AfterFunc(afterlife, func() { v.leave(t.q, t.f) })
+		}
+	}
+}
+
+// nameless reports whether the answer says that there is no such name, of whatever type (RFC
+// 2308 section 2.1). An answer about AAAA records does not count: there are servers to which
+// a name does not exist when it has none (RFC 4074 section 4.2).
+func (t *task) nameless() bool { return t.q.qtype != wire.TypeAAAA && errors.Is(t.err, errNoName) }
+
 // report tells the one who traces what has happened so far.
-func (v *view) report(ctx context.Context, tasks []*task) {
+func (v *view) report(ctx context.Context, tasks []task) {
 	f, _ := ctx.Value(traceKey{}).(func(Event))
 	if f == nil {
 		return
@@ -139,7 +161,7 @@ func ended(ctx context.Context) error {
 // search looks for records of any of the types, by the names that host may stand for, until
 // one of them has some. All types of a name are asked for at once. The error is nil if a
 // task's is, else a *net.DNSError.
-func (r *Resolver) search(ctx context.Context, host string, types ...uint16) ([]*task, error) {
+func (r *Resolver) search(ctx context.Context, host string, types ...uint16) ([]task, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, dnsError(host, Server{}, ended(ctx))
 	}
@@ -152,12 +174,12 @@ func (r *Resolver) search(ctx context.Context, host string, types ...uint16) ([]
 		return nil, dnsError(host, Server{}, errNoServer)
 	}
 	for name := range candidates(host, conf.Search, r.conf.Ndots) {
-		tasks := make([]*task, len(types))
+		tasks := make([]task, len(types))
 		for i, t := range types {
 			tasks[i] = v.begin(internet(name, t))
 		}
-		v.wait(ctx, tasks)
-		worst := slices.MaxFunc(tasks, func(a, b *task) int { return cmp.Compare(telling(a.err), telling(b.err)) })
+		v.wait(ctx, tasks, tell)
+		worst := slices.MaxFunc(tasks, func(a, b task) int { return cmp.Compare(telling(a.err), telling(b.err)) })
 		if telling(worst.err) == found {
 			return tasks, nil
 		}
