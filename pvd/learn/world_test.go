@@ -45,6 +45,7 @@ type world struct {
 	clock *virtualClock
 	steps int // calls of Advance
 
+	seen    map[uint64]Observation
 	checked uint64 // the version that check has looked at last
 
 	lazy      bool                                  // nobody looks at the proposals
@@ -88,7 +89,7 @@ func newWorld(t testing.TB, change ...func(*Config)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{TB: t, Machine: m, clock: c.Clock.(*virtualClock), taken: map[netip.Addr]bool{}, silent: map[netip.Addr]bool{}}
+	w := &world{TB: t, Machine: m, clock: c.Clock.(*virtualClock), taken: map[netip.Addr]bool{}, silent: map[netip.Addr]bool{}, seen: map[uint64]Observation{}}
 	w.up()
 	return w
 }
@@ -134,7 +135,7 @@ func (w *world) follow() {
 	w.Fatalf("at %v: the machine does not come to rest", w.clock.now)
 }
 
-// observe tells the machine that its proposals have become PvDs.
+// observe tells the machine that its proposals have become PvDs, where it does not know.
 func (w *world) observe() {
 	for _, p := range w.Proposals() {
 		o := Observation{}
@@ -146,10 +147,16 @@ func (w *world) observe() {
 				o.Ready = o.Ready || !w.unready && len(p.Servers) > 0 && !addr.IsLinkLocalUnicast()
 			}
 		}
-		for r := range w.silent {
-			o.Unreachable = append(o.Unreachable, r)
+		for r, silent := range w.silent {
+			if silent {
+				o.Unreachable = append(o.Unreachable, r)
+			}
 		}
-		w.Observe(p.Instance, o)
+		slices.SortFunc(o.Unreachable, netip.Addr.Compare)
+		if last, ok := w.seen[p.Instance]; !ok || !same(last, o) {
+			w.seen[p.Instance] = o
+			w.Observe(p.Instance, o)
+		}
 	}
 }
 
