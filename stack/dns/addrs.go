@@ -38,13 +38,60 @@ func (r *Resolver) LookupNetIP(ctx context.Context, network, host string) ([]net
 			n += len(tasks[i].a.addrs)
 		}
 	}
-	addrs := make([]netip.Addr, 0, n)
+	addrs = make([]netip.Addr, 0, n)
 	for i := range tasks {
 		if tasks[i].err == nil {
 			addrs = append(addrs, tasks[i].a.addrs...)
 		}
 	}
 	return addrs, nil
+}
+
+// LookupFamilies is LookupNetIP for those who can make use of the addresses of one family
+// before those of the other are known (RFC 8305 section 3): it calls give with each
+// family's as they come, and never mixes the addresses of two names of the search list.
+// What give is called with is its own; it is called by one goroutine at a time, before
+// LookupFamilies returns. The error is nil if it was called.
+//
+// When ctx ends although there are addresses, what is still to come is waited for a little
+// longer, so that it can be kept for the next one who asks (RFC 8305 section 5).
+func (r *Resolver) LookupFamilies(ctx context.Context, network, host string, give func([]netip.Addr)) error {
+	addrs, types, err := known(ctx, network, host)
+	if err != nil {
+		return err
+	}
+	if len(addrs) > 0 {
+		give(addrs)
+		return nil
+	}
+	given := func(t *task) { give(slices.Clone(t.a.addrs)) }
+	tasks, err := r.search(ctx, host, given, types...)
+	for i := range tasks {
+		if t := &tasks[i]; t.err == nil && !t.told {
+			given(t) // it came at the very end
+		}
+	}
+	return err
+}
+
+// known returns the addresses of a host that no server need be asked for; of others it
+// returns the types of record to ask for.
+func known(ctx context.Context, network, host string) (addrs []netip.Addr, types []uint16, err error) {
+	if types, err = typesOf(network); err != nil {
+		return nil, nil, err
+	}
+	if addr, ok := literal(host); ok {
+		addrs, err = ofFamily(ctx, network, host, []netip.Addr{addr.Unmap()})
+		return addrs, nil, err
+	}
+	if err := checkName(host); err != nil {
+		return nil, nil, dnsError(host, Server{}, err)
+	}
+	if all, ok := special(host); ok {
+		addrs, err = ofFamily(ctx, network, host, all)
+		return addrs, nil, err
+	}
+	return nil, types, nil
 }
 
 // The types of record that hold addresses, in the order of the addresses.

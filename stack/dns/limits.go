@@ -43,6 +43,10 @@ const (
 	// workerIdle is how long a goroutine that has asked waits for more to ask.
 	workerIdle = time.Second
 
+	// afterlife is how long an answer is waited for that nobody needs at once any more (RFC
+	// 8305 section 5).
+	afterlife = time.Second
+
 	// maxEvents is how many events of a question are reported: all of a schedule, most often.
 	maxEvents = 64
 

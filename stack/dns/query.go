@@ -55,7 +55,7 @@ func (r *Resolver) Query(ctx context.Context, q Question) (*wire.Msg, Info, erro
 		return nil, Info{}, dnsError(q.Name, Server{}, err)
 	}
 	tasks := []task{v.begin(k)}
-	v.wait(ctx, tasks)
+	v.wait(ctx, tasks, nil)
 	t := &tasks[0]
 	if t.a == nil {
 		return nil, t.info, dnsError(q.Name, t.info.Server, t.err)

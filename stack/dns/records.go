@@ -26,7 +26,7 @@ func records[RR wire.RR](ctx context.Context, r *Resolver, host string, qtype ui
 		local(ctx, host, errNoName)
 		return "", nil, dnsError(host, Server{}, errNoName)
 	}
-	tasks, err := r.search(ctx, host, qtype)
+	tasks, err := r.search(ctx, host, nil, qtype)
 	if err != nil {
 		return "", nil, err
 	}
@@ -97,7 +97,7 @@ func (r *Resolver) LookupCNAME(ctx context.Context, host string) (string, error)
 		}
 		return plainForm(host) + ".", nil
 	}
-	tasks, err := r.search(ctx, host, types46...)
+	tasks, err := r.search(ctx, host, nil, types46...)
 	if err != nil {
 		return "", err
 	}

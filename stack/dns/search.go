@@ -45,25 +45,35 @@ func (t *task) finish() {
 }
 
 // wait waits for all tasks, or until there are addresses and the rest has had its time, or
-// ctx ends.
-func (v *view) wait(ctx context.Context, tasks []task) {
+// the name does not exist, or ctx ends. If tell is not nil, it is called with each task that
+// has something as it comes.
+func (v *view) wait(ctx context.Context, tasks []task, tell func(*task)) {
 	defer v.report(ctx, tasks)
 	var late chan struct{}
 	for {
 		var landed [2]<-chan struct{}
 		waiting, have := false, false
 		for i := range tasks {
-			if t := &tasks[i]; t.f != nil && !t.landed() {
+			t := &tasks[i]
+			if t.f != nil && !t.landed() {
 				landed[i], waiting = t.f.done, true
-			} else if t.err == nil {
+				continue
+			}
+			if t.err == nil {
 				have = true
+				if tell != nil && !t.told {
+					t.told = true
+					tell(t)
+				}
 			}
 		}
-		if !waiting {
+		switch {
+		case !waiting:
+			return
+		case !have && slices.ContainsFunc(tasks, task.nameless):
+			v.abandon(tasks, errNoName)
 			return
 		}
-		// Nothing but addresses cuts the wait short: there are servers to which a name does
-		// not exist when it has no AAAA records (RFC 4074 section 4.2).
 		if have && late == nil {
 			late = make(chan struct{})
 			defer v.r.conf.Clock.AfterFunc(v.r.straggler(), func() { close(late) }).Stop()
@@ -111,11 +121,12 @@ func (v *view) abandon(tasks []task, err error) {
 }
 
 // forsake is abandon for tasks whose answers somebody may want soon.
-func (v *view) forsake(tasks []*task, err error) {
-	for _, t := range tasks {
-		if t.f != nil && !t.landed() {
+func (v *view) forsake(tasks []task, err error) {
+	for i := range tasks {
+		if t := &tasks[i]; t.f != nil && !t.landed() {
 			t.err = err
-			v.r.conf.Clock.AfterFunc(afterlife, func() { v.leave(t.q, t.f) })
+			q, f := t.q, t.f
+			v.r.conf.Clock.AfterFunc(afterlife, func() { v.leave(q, f) })
 		}
 	}
 }
@@ -123,7 +134,7 @@ func (v *view) forsake(tasks []*task, err error) {
 // nameless reports whether the answer says that there is no such name, of whatever type (RFC
 // 2308 section 2.1). An answer about AAAA records does not count: there are servers to which
 // a name does not exist when it has none (RFC 4074 section 4.2).
-func (t *task) nameless() bool { return t.q.qtype != wire.TypeAAAA && errors.Is(t.err, errNoName) }
+func (t task) nameless() bool { return t.q.qtype != wire.TypeAAAA && errors.Is(t.err, errNoName) }
 
 // report tells the one who traces what has happened so far.
 func (v *view) report(ctx context.Context, tasks []task) {
@@ -160,8 +171,9 @@ func ended(ctx context.Context) error {
 
 // search looks for records of any of the types, by the names that host may stand for, until
 // one of them has some. All types of a name are asked for at once. The error is nil if a
-// task's is, else a *net.DNSError.
-func (r *Resolver) search(ctx context.Context, host string, types ...uint16) ([]task, error) {
+// task's is, else a *net.DNSError. If tell is not nil, it is called with each task that has
+// records, once there are some.
+func (r *Resolver) search(ctx context.Context, host string, tell func(*task), types ...uint16) ([]task, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, dnsError(host, Server{}, ended(ctx))
 	}
