@@ -74,6 +74,9 @@ var hasAddr = pvd.NewCondition("usable address", func(i *pvd.Info) bool {
 func (h *Host) await(ctx context.Context, name string, conds []pvd.Condition) (pvd.Ref, error) {
 	last := errors.New("there is no such PvD")
 	for _, err := range h.Host.Watch(ctx, pvd.Filter{}) {
+		if errors.Is(err, pvd.ErrLagged) {
+			continue // what is there comes again
+		}
 		if err != nil {
 			break
 		}
@@ -102,12 +105,13 @@ func (h *Host) AwaitGone(name string) {
 	h.lab.tb.Helper()
 	var err error
 	h.lab.Run(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
+		ctx, cancel := h.lab.patience()
 		defer cancel()
 		for _, err = range h.Host.Watch(ctx, pvd.Filter{}) {
-			if err != nil {
+			if err != nil && !errors.Is(err, pvd.ErrLagged) {
 				return
 			}
+			err = nil
 			if _, e := h.Host.Find(name); errors.Is(e, pvd.ErrNoPvD) {
 				return
 			}

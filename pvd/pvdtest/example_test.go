@@ -56,3 +56,27 @@ func Example_explicit() {
 	// the wiki of corp
 	// the wiki of home
 }
+
+// A network without IPv4: its name servers and its router lead to the web servers of an
+// internet without IPv6.
+func Example_nat64() {
+	pvdtest.Main("nat64", os.Stdout, func(tb pvdtest.TB) {
+		lab := pvdtest.New(tb)
+		internet := lab.LAN("internet", "198.51.100.0/24")
+		internet.Web("198.51.100.80", "the old internet")
+
+		lan := lab.LAN("six", "2001:db8:6::/64")
+		lan.DNS("2001:db8:6::53", pvdtest.Zone{"www.example.net": "198.51.100.80"})
+		lan.DNS64(pvdtest.NAT64{})
+		lan.Router("2001:db8:6::1",
+			pvdtest.Uplink{LAN: internet, Addrs: "198.51.100.6"}, pvdtest.NAT64{},
+			pvdtest.RA{PvD: "six.example"})
+
+		h := lab.Host()
+		h.Discover("six")
+		fmt.Println(pvdtest.Get(tb, h.Await("six.example"), "http://www.example.net/").Body)
+		lab.AssertIsolated()
+	})
+	// Output:
+	// the old internet
+}

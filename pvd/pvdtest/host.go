@@ -141,7 +141,7 @@ func (h *Host) Await(name string, conds ...pvd.Condition) *stack.Network {
 	var ref pvd.Ref
 	var err error
 	h.lab.Run(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
+		ctx, cancel := h.lab.patience()
 		defer cancel()
 		if ref, err = h.await(ctx, name, conds); err == nil {
 			err = h.lab.awaitMachines(ctx)

@@ -172,6 +172,20 @@ func (l *Lab) secret(of string) []byte {
 	return binary.BigEndian.AppendUint64([]byte("pvdtest "+of+" "), l.seed)
 }
 
+// patience is a context for as long as something may take to be ready.
+func (l *Lab) patience() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
+	if l.Clock == nil {
+		return ctx, cancel
+	}
+	// By the machine's time nobody would wait for what does not come by the lab's.
+	t := l.Clock.AfterFunc(readyManual, cancel)
+	return ctx, func() {
+		t.Stop()
+		cancel()
+	}
+}
+
 // awaitMachines waits until the servers' addresses can be used.
 func (l *Lab) awaitMachines(ctx context.Context) error {
 	l.mu.Lock()
