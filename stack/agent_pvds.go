@@ -38,11 +38,15 @@ func (a *agent) reconcile() {
 		}
 		todo = refused
 	}
-	a.retryAt = 0
+	refused := false
 	for _, at := range a.attached {
-		if at.refused != nil {
-			a.retryAt = a.clock.Monotonic() + refusedRetry
-		}
+		refused = refused || at.refused != nil
+	}
+	switch {
+	case !refused:
+		a.retryAt = 0
+	case a.retryAt == 0 || again: // what other PvDs change meanwhile does not put it off
+		a.retryAt = a.clock.Monotonic() + refusedRetry
 	}
 	for _, p := range todo {
 		if a.ctx.Err() == nil {
