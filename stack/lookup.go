@@ -106,6 +106,17 @@ func (n *Network) Exchange(ctx context.Context, m *dnswire.Msg) (*dnswire.Msg, d
 	return answer, info, err
 }
 
+// Forward is [Network.Exchange] for a message in wire format, which is sent as it is; see
+// [dns.Resolver.Forward].
+func (n *Network) Forward(ctx context.Context, msg []byte) ([]byte, dns.Info, error) {
+	var info dns.Info
+	answer, err := lookIn(n, ctx, "", func(r *dns.Resolver) (a []byte, err error) {
+		a, info, err = r.Forward(ctx, msg)
+		return a, err
+	})
+	return answer, info, err
+}
+
 // lookIn looks something up with the resolver of the one PvD that the call is in.
 func lookIn[T any](n *Network, ctx context.Context, name string, look func(*dns.Resolver) (T, error)) (T, error) {
 	var none T

@@ -51,7 +51,8 @@ func (q question) public() Question {
 // A request is a message to be sent to one server after the other, until one helps.
 type request struct {
 	q   question
-	msg *wire.Msg // to be sent as it is; nil: one that asks q
+	msg *wire.Msg // to be sent as it is; nil: raw, or one that asks q
+	raw []byte    // to be sent as it is, but for its ID
 
 	// read makes an answer of a message that has been accepted.
 	read func(msg []byte) (*answer, error)
@@ -77,9 +78,12 @@ func (r *Resolver) pack(req *request, p packing) (s sent, err error) {
 	if err := r.random(id[:]); err != nil {
 		return s, err
 	}
-	if req.msg != nil {
+	switch {
+	case req.raw != nil:
+		s.msg = slices.Clone(req.raw)
+	case req.msg != nil:
 		s.msg, err = packAny(req.msg, p.edns)
-	} else {
+	default:
 		s.msg, err = packQuestion(req.q, p)
 	}
 	if err != nil {

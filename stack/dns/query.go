@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -125,11 +126,52 @@ func (r *Resolver) Exchange(ctx context.Context, m *wire.Msg) (*wire.Msg, Info, 
 	if err != nil {
 		return nil, Info{}, dnsError(name, Server{}, err)
 	}
+	k, _ := canonical(name)
+	req := &request{q: question{name: k, qtype: m.Question[0].Qtype, class: m.Question[0].Qclass}, msg: m, read: readAny}
+	a, server, err := r.send(ctx, v, req)
+	if err != nil {
+		return nil, Info{Server: server}, dnsError(name, server, err)
+	}
+	reply := new(wire.Msg)
+	if err := reply.Unpack(a.msg); err != nil {
+		return nil, Info{Server: server}, dnsError(name, server, fmt.Errorf("%w: %w", errParse, err))
+	}
+	reply.Id = m.Id
+	return reply, Info{Server: server, RTT: a.rtt}, nil
+}
+
+// Forward is [Resolver.Exchange] for a message in wire format, which goes out and comes back
+// octet by octet but for its ID, so that what is signed stays valid (RFC 8945 section 5.3).
+// The result is the caller's.
+func (r *Resolver) Forward(ctx context.Context, msg []byte) ([]byte, Info, error) {
+	m := new(wire.Msg)
+	if err := m.Unpack(msg); err != nil || len(m.Question) != 1 {
+		return nil, Info{}, dnsError("", Server{}, fmt.Errorf("%w: no message with one question", errors.ErrUnsupported))
+	}
+	name := m.Question[0].Name
+	v, err := r.usable(ctx)
+	if err != nil {
+		return nil, Info{}, dnsError(name, Server{}, err)
+	}
+	k, _ := canonical(name)
+	req := &request{
+		q:   question{name: k, qtype: m.Question[0].Qtype, class: m.Question[0].Qclass},
+		raw: msg, read: readAny,
+	}
+	a, server, err := r.send(ctx, v, req)
+	if err != nil {
+		return nil, Info{Server: server}, dnsError(name, server, err)
+	}
+	reply := slices.Clone(a.msg)
+	copy(reply[:2], msg)
+	return reply, Info{Server: server, RTT: a.rtt}, nil
+}
+
+// send puts a message of somebody else's to the servers.
+func (r *Resolver) send(ctx context.Context, v *view, req *request) (*answer, Server, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(r.ctx, func() { cancel(net.ErrClosed) })()
-	k, _ := canonical(name)
-	req := &request{q: question{name: k, qtype: m.Question[0].Qtype, class: m.Question[0].Qclass}, msg: m, read: readAny}
 	var mu sync.Mutex
 	var events []Event
 	a, server, err := v.ask(ctx, req, func(e Event) {
@@ -144,15 +186,7 @@ func (r *Resolver) Exchange(ctx context.Context, m *wire.Msg) (*wire.Msg, Info, 
 			f(e)
 		}
 	}
-	if err != nil {
-		return nil, Info{Server: server}, dnsError(name, server, err)
-	}
-	reply := new(wire.Msg)
-	if err := reply.Unpack(a.msg); err != nil {
-		return nil, Info{Server: server}, dnsError(name, server, fmt.Errorf("%w: %w", errParse, err))
-	}
-	reply.Id = m.Id
-	return reply, Info{Server: server, RTT: a.rtt}, nil
+	return a, server, err
 }
 
 // readAny makes an answer of any message that can be read.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 
 	wire "github.com/miekg/dns"
@@ -15,7 +16,7 @@ import (
 // An Asker answers questions: a [Resolver], or the network of a PvD.
 type Asker interface {
 	Query(ctx context.Context, q Question) (*wire.Msg, Info, error)
-	Exchange(ctx context.Context, m *wire.Msg) (*wire.Msg, Info, error)
+	Forward(ctx context.Context, msg []byte) ([]byte, Info, error)
 }
 
 // A StubConfig says how a [Stub] works. Only Asker is required.
@@ -118,14 +119,28 @@ func (s *Stub) ServePacket(c net.PacketConn) error {
 		case reply != nil:
 			s.sendTo(c, from, m, reply)
 		case m == nil: // not even a header, or an answer: to answer it could go on for ever
+		case asIs(m):
+			s.answerTo(c, from, m, slices.Clone(buf[:n]))
 		default:
-			s.answerTo(c, from, m)
+			s.answerTo(c, from, m, nil)
 		}
 	}
 }
 
-// answerTo answers a question by UDP, in a goroutine that ends with the answer.
-func (s *Stub) answerTo(c net.PacketConn, from net.Addr, m *wire.Msg) {
+// asIs reports whether a message has to be passed on octet by octet: it is an update, or it
+// is signed or about keys to sign with (RFC 5625 section 4.5).
+func asIs(m *wire.Msg) bool {
+	return m.Opcode == wire.OpcodeUpdate || m.IsTsig() != nil || isSig0(m) || m.Question[0].Qtype == wire.TypeTKEY
+}
+
+func isSig0(m *wire.Msg) bool {
+	n := len(m.Extra)
+	return n > 0 && m.Extra[n-1].Header().Rrtype == wire.TypeSIG
+}
+
+// answerTo answers a question by UDP, in a goroutine that ends with the answer. Raw is what
+// has to be passed on as it is, nil if m can be asked for.
+func (s *Stub) answerTo(c net.PacketConn, from net.Addr, m *wire.Msg, raw []byte) {
 	select {
 	case s.asking <- struct{}{}:
 	default:
@@ -134,17 +149,35 @@ func (s *Stub) answerTo(c net.PacketConn, from net.Addr, m *wire.Msg) {
 	}
 	s.active.Go(func() {
 		defer func() { <-s.asking }()
-		s.sendTo(c, from, m, s.answer(m))
+		if raw == nil {
+			s.sendTo(c, from, m, s.answer(m))
+			return
+		}
+		b, reply := s.forward(m, raw)
+		switch {
+		case reply != nil:
+			s.sendTo(c, from, m, reply)
+		case len(b) > sizeOf(m):
+			reply = failure(m, wire.RcodeSuccess)
+			reply.Truncated = true // to be had by TCP
+			s.sendTo(c, from, m, reply)
+		default:
+			s.put(c, from, b)
+		}
 	})
+}
+
+// sizeOf returns how long an answer by UDP may be.
+func sizeOf(m *wire.Msg) int {
+	if o := m.IsEdns0(); o != nil {
+		return max(wire.MinMsgSize, int(o.UDPSize()))
+	}
+	return wire.MinMsgSize
 }
 
 // sendTo sends a reply by UDP, cut to what the client takes (RFC 6891 section 6.2.5).
 func (s *Stub) sendTo(c net.PacketConn, to net.Addr, m, reply *wire.Msg) {
-	size := wire.MinMsgSize
-	if o := m.IsEdns0(); o != nil {
-		size = max(size, int(o.UDPSize()))
-	}
-	reply.Truncate(size)
+	reply.Truncate(sizeOf(m))
 	b, err := reply.Pack()
 	if err != nil {
 		s.log.Debug("an answer can not be passed on", "op", "dns stub", "err", err)
@@ -152,6 +185,10 @@ func (s *Stub) sendTo(c net.PacketConn, to net.Addr, m, reply *wire.Msg) {
 			return
 		}
 	}
+	s.put(c, to, b)
+}
+
+func (s *Stub) put(c net.PacketConn, to net.Addr, b []byte) {
 	if _, err := c.WriteTo(b, to); err != nil && s.ctx.Err() == nil {
 		s.log.Debug("an answer is lost", "op", "dns stub", "err", err)
 	}
@@ -169,12 +206,12 @@ func (s *Stub) read(b []byte) (m, reply *wire.Msg) {
 		// The ID and the opcode are all that can be trusted.
 		m = &wire.Msg{MsgHdr: wire.MsgHdr{Id: uint16(b[0])<<8 | uint16(b[1]), Opcode: int(b[2]>>3) & 15, RecursionDesired: b[2]&1 != 0}}
 		return m, failure(m, wire.RcodeFormatError)
-	case m.Opcode == wire.OpcodeUpdate:
-		return m, nil
-	case m.Opcode != wire.OpcodeQuery:
+	case m.Opcode != wire.OpcodeQuery && m.Opcode != wire.OpcodeUpdate:
 		return m, failure(m, wire.RcodeNotImplemented)
 	case len(m.Question) != 1:
 		return m, failure(m, wire.RcodeFormatError)
+	case asIs(m):
+		return m, nil
 	}
 	if o := m.IsEdns0(); o != nil && o.Version() != 0 {
 		reply := failure(m, wire.RcodeBadVers)
@@ -191,13 +228,6 @@ func (s *Stub) read(b []byte) (m, reply *wire.Msg) {
 func (s *Stub) answer(m *wire.Msg) *wire.Msg {
 	ctx, cancel := s.patience()
 	defer cancel()
-	if m.Opcode == wire.OpcodeUpdate {
-		a, _, err := s.config.Asker.Exchange(ctx, m)
-		if err != nil {
-			return s.failed(m, err)
-		}
-		return a
-	}
 	q := m.Question[0]
 	o := m.IsEdns0()
 	a, _, err := s.config.Asker.Query(ctx, Question{
@@ -213,6 +243,17 @@ func (s *Stub) answer(m *wire.Msg) *wire.Msg {
 	a.AuthenticatedData = a.AuthenticatedData && (m.AuthenticatedData || o != nil && o.Do())
 	setEDNS(a, o)
 	return a
+}
+
+// forward passes a message on as it is. The reply is what to say if there is no answer.
+func (s *Stub) forward(m *wire.Msg, raw []byte) (answer []byte, reply *wire.Msg) {
+	ctx, cancel := s.patience()
+	defer cancel()
+	answer, _, err := s.config.Asker.Forward(ctx, raw)
+	if err != nil {
+		return nil, s.failed(m, err)
+	}
+	return answer, nil
 }
 
 // patience returns a context for one question.

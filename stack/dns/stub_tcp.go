@@ -92,22 +92,38 @@ func (s *Stub) converse(c net.Conn) {
 		}
 		answering.Go(func() {
 			defer func() { <-pipelined }()
-			if reply == nil {
+			var answer []byte
+			switch {
+			case reply != nil:
+			case asIs(m):
+				answer, reply = s.forward(m, b)
+			default:
 				reply = s.answer(m)
 			}
-			s.write(c, &writing, m, reply)
+			if reply != nil {
+				answer = packed(m, reply)
+			}
+			s.write(c, &writing, answer)
 		})
 	}
 }
 
-// write sends a reply on a connection. One that can not be sent ends it.
-func (s *Stub) write(c net.Conn, writing *sync.Mutex, m, reply *wire.Msg) {
+// packed returns a reply as it is sent on a connection, nil if it can not be packed at all.
+func packed(m, reply *wire.Msg) []byte {
 	reply.Compress = true
 	b, err := reply.Pack()
 	if err != nil || len(b) > maxMessage {
 		if b, err = failure(m, wire.RcodeServerFailure).Pack(); err != nil {
-			return
+			return nil
 		}
+	}
+	return b
+}
+
+// write sends a message on a connection. One that can not be sent ends it.
+func (s *Stub) write(c net.Conn, writing *sync.Mutex, b []byte) {
+	if b == nil {
+		return
 	}
 	writing.Lock()
 	defer writing.Unlock()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -59,9 +60,10 @@ func (a *asker) Query(ctx context.Context, q dns.Question) (*wire.Msg, dns.Info,
 	return m, dns.Info{}, nil
 }
 
-func (a *asker) Exchange(_ context.Context, m *wire.Msg) (*wire.Msg, dns.Info, error) {
-	r := new(wire.Msg).SetReply(m)
-	r.Rcode = wire.RcodeRefused
+func (a *asker) Forward(_ context.Context, msg []byte) ([]byte, dns.Info, error) {
+	r := slices.Clone(msg)
+	r[2] |= 0x80
+	r[3] = wire.RcodeRefused
 	return r, dns.Info{}, nil
 }
 

@@ -96,12 +96,12 @@ func (a learnedAsker) Query(ctx context.Context, q dns.Question) (*wire.Msg, dns
 	return n.Query(ctx, q)
 }
 
-func (a learnedAsker) Exchange(ctx context.Context, m *wire.Msg) (*wire.Msg, dns.Info, error) {
+func (a learnedAsker) Forward(ctx context.Context, msg []byte) ([]byte, dns.Info, error) {
 	n, err := a.in()
 	if err != nil {
 		return nil, dns.Info{}, err
 	}
-	return n.Exchange(ctx, m)
+	return n.Forward(ctx, msg)
 }
 
 // serve is the server's task.
