@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"slices"
 	"syscall"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -26,7 +25,7 @@ type dialing struct {
 	host    string         // as it was given
 	addr    netip.Addr     // the same if it is an address; invalid: it is a name
 	port    uint16
-	only    [1]netip.Addr // what addresses returns where there is one anyway
+	only    [1]netip.Addr // addr, as a list
 
 	prepare func(*TCPConn) // sets options before the handshake; may be nil
 }
@@ -38,11 +37,16 @@ func (dl *dialing) error(to netip.AddrPort, err error) error {
 
 // dial connects to the first of the host's addresses that answers.
 func (dl *dialing) dial(ctx context.Context) (net.Conn, error) {
-	addrs, err := dl.addresses(ctx)
-	if err != nil {
-		return nil, dl.error(netip.AddrPort{}, err)
+	if !dl.addr.IsValid() {
+		return dl.race(ctx, nil)
 	}
+	if !dl.family.allows(dl.addr) {
+		return nil, dl.error(netip.AddrPort{}, &net.AddrError{Err: "no suitable address found", Addr: dl.host})
+	}
+	dl.only[0] = dl.addr
+	addrs := dl.translate(ctx, dl.only[:])
 	if len(addrs) > 1 {
+		dl.d.sortDestinations(dl.local.Addr(), addrs)
 		return dl.race(ctx, addrs)
 	}
 	to := netip.AddrPortFrom(addrs[0], dl.port)
@@ -51,34 +55,6 @@ func (dl *dialing) dial(ctx context.Context) (net.Conn, error) {
 		return nil, dl.error(to, err)
 	}
 	return c, nil
-}
-
-// addresses returns the host's addresses of the right family, in the order in which they
-// are to be tried. There is at least one.
-func (dl *dialing) addresses(ctx context.Context) ([]netip.Addr, error) {
-	if dl.addr.IsValid() && dl.family.allows(dl.addr) {
-		dl.only[0] = dl.addr
-		if dl.addr.Is6() {
-			return dl.only[:], nil
-		}
-		return dl.translate(ctx, dl.only[:]), nil
-	}
-	var addrs []netip.Addr
-	if !dl.addr.IsValid() {
-		found, err := dl.d.lookup(ctx, dl.family.ip(), dl.host)
-		if err != nil {
-			return nil, err
-		}
-		addrs = found
-	}
-	addrs = slices.DeleteFunc(addrs, func(a netip.Addr) bool { return !dl.family.allows(a) })
-	if len(addrs) == 0 {
-		return nil, &net.AddrError{Err: "no suitable address found", Addr: dl.host}
-	}
-	addrs = dl.translate(ctx, addrs)
-	dl.d.sortDestinations(dl.local.Addr(), addrs)
-	alternate(addrs)
-	return addrs, nil
 }
 
 // dialOne connects to one address.

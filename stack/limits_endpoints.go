@@ -34,6 +34,10 @@ const (
 	// section 8).
 	attemptDelay = 250 * time.Millisecond
 
+	// resolutionDelay is how long the IPv4 addresses of a name wait for those of IPv6 (RFC 8305
+	// section 8).
+	resolutionDelay = 50 * time.Millisecond
+
 	// maxAttempts is how many of them are tried at a time.
 	maxAttempts = 8
 

@@ -13,7 +13,7 @@ import (
 // IPv4 addresses that the PvD has no way to (RFC 8305 section 7, RFC 6147 section 5.1.7).
 // Where there is no translator they stay, for the error that they are worth.
 func (dl *dialing) translate(ctx context.Context, addrs []netip.Addr) []netip.Addr {
-	if dl.family == family4 || !slices.ContainsFunc(addrs, translatable) || !dl.d.lacks4(dl.local.Addr()) {
+	if !dl.translates(addrs) {
 		return addrs
 	}
 	prefixes := dl.d.translators(ctx)
@@ -38,20 +38,32 @@ func (dl *dialing) translate(ctx context.Context, addrs []netip.Addr) []netip.Ad
 	return made
 }
 
+// translates reports whether some of the addresses have to be translated.
+func (dl *dialing) translates(addrs []netip.Addr) bool {
+	return dl.family != family4 && slices.ContainsFunc(addrs, translatable) && dl.d.lacks(true, dl.local.Addr())
+}
+
 // translatable reports whether an address is one that a translator can stand for: of IPv4,
 // and not about the PvD or its links.
 func translatable(a netip.Addr) bool {
 	return a.Is4() && a.IsGlobalUnicast() && !a.IsLinkLocalUnicast() && a != limitedBroadcast
 }
 
-// lacks4 reports whether the PvD can have no IPv4 packet leave, from a source of the
-// caller's if that is valid.
-func (d *domain) lacks4(src netip.Addr) bool {
-	if src.IsValid() && src.Is4() {
+// lacks reports whether the PvD can have no packet of a family leave for anywhere beyond its
+// links, from a source of the caller's if that is valid.
+func (d *domain) lacks(v4 bool, src netip.Addr) bool {
+	if src.IsValid() && src.Is4() == v4 && !src.IsUnspecified() {
 		return false // it is the caller's wish
 	}
-	return !slices.ContainsFunc(d.plan.Load().addrs, func(a pvd.AddressInfo) bool {
-		return a.Prefix.Addr().Is4() && (a.State.Usable() || a.State == pvd.Tentative)
+	return !d.plan.Load().configured(v4)
+}
+
+// configured reports whether there is an address of a family. A link-local one of IPv6, which
+// comes by itself, does not count.
+func (p *plan) configured(v4 bool) bool {
+	return slices.ContainsFunc(p.addrs, func(a pvd.AddressInfo) bool {
+		own := a.Prefix.Addr()
+		return own.Is4() == v4 && (v4 || !own.IsLinkLocalUnicast()) && (a.State.Usable() || a.State == pvd.Tentative)
 	})
 }
 
