@@ -595,6 +595,54 @@ func TestSharedPortsAreChosenInRange(t *testing.T) {
 	}
 }
 
+// However PvDs come and go, no two have one port at a time that neither has asked for.
+func TestSharedPortsStayApart(t *testing.T) {
+	w := newWire(t, tun.IP)
+	w.drain()
+	ps := w.share(2)
+	stop := make(chan struct{})
+	var busy sync.WaitGroup
+	var mu sync.Mutex
+	held := make(map[uint16]*port)
+	for _, p := range ps {
+		for range 2 {
+			busy.Go(func() {
+				for open := []*UDPConn(nil); ; {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					c := w.listenUDP(p, ":0")
+					mu.Lock()
+					if by := held[portOf(c)]; by != nil {
+						t.Errorf("port %d is %v's, and %v's", portOf(c), by.domain.name(), p.domain.name())
+					}
+					held[portOf(c)] = p
+					mu.Unlock()
+					if open = append(open, c); len(open) < 100 {
+						continue
+					}
+					mu.Lock()
+					delete(held, portOf(open[0]))
+					mu.Unlock()
+					_ = open[0].Close()
+					open = open[1:]
+				}
+			})
+		}
+	}
+	for range 100 {
+		guest := w.add(leaseOf("guest"))
+		w.dialUDP(guest, "", "10.0.0.9:53")
+		if err := w.host.Remove(t.Context(), guest.domain.ref); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(stop)
+	busy.Wait()
+}
+
 // A PvD that has used up its own ports has no more, while the others have theirs.
 func TestSharedRangeIsUsedUp(t *testing.T) {
 	w := newWire(t, tun.IP)

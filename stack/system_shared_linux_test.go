@@ -16,9 +16,12 @@ import (
 	"github.com/pvdstack/pvdstack/tun/tuntest"
 )
 
-// viaShared is via on the link "wire" with an address that other PvDs have too.
-func viaShared(name, own, router string) pvd.Config {
-	c := via(name, "wire", [2]string{own, router})
+// sharedOwn is the address that PvDs share on the link "wire".
+const sharedOwn = "192.0.2.2"
+
+// viaShared is via with that address.
+func viaShared(name, router string) pvd.Config {
+	c := via(name, "wire", [2]string{sharedOwn + "/24", router})
 	c.Addresses[0].Shared = true
 	return c
 }
@@ -27,7 +30,7 @@ func viaShared(name, own, router string) pvd.Config {
 // all at once, over each kind of link; then the one that answers for the address goes, and
 // another one comes.
 func TestSystemShared(t *testing.T) {
-	const own, peer = "192.0.2.2", "192.0.2.1"
+	const own, peer = sharedOwn, "192.0.2.1"
 	for _, kind := range kinds {
 		t.Run(kind, func(t *testing.T) {
 			r := newRig(t)
@@ -36,7 +39,7 @@ func TestSystemShared(t *testing.T) {
 			addrs(ns, "dev", peer+"/24")
 			var cs []pvd.Config
 			for i := range 3 {
-				cs = append(cs, viaShared(fmt.Sprintf("pvd%d", i), own+"/24", peer))
+				cs = append(cs, viaShared(fmt.Sprintf("pvd%d", i), peer))
 			}
 			by := r.add(cs...)
 			web := serveWeb(t, ns, "web", peer)
@@ -77,7 +80,7 @@ func TestSystemShared(t *testing.T) {
 			if took := time.Since(left); took > 5*time.Second {
 				t.Errorf("it took %v until the other one was found", took)
 			}
-			by = append(by[1:], r.add(viaShared("late", own+"/24", peer))...)
+			by = append(by[1:], r.add(viaShared("late", peer))...)
 			bulk(by)
 			ping(t, ns, own)
 			if kind == kindTUN {
@@ -119,13 +122,13 @@ func TestSystemSharedPath(t *testing.T) {
 	addrs(near, "lan", "192.0.2.1/24")
 	server.IP("route", "add", "default", "via", "10.9.0.1")
 	near.IP("route", "add", "unreachable", "10.8.0.0/24")
-	by := r.add(viaShared("a", "192.0.2.2/24", "192.0.2.1"), viaShared("b", "192.0.2.2/24", "192.0.2.1"))
+	by := r.add(viaShared("a", "192.0.2.1"), viaShared("b", "192.0.2.1"))
 	for _, n := range by {
 		talkTCP(t, n, kernel{server}, "10.9.0.2", 1<<20)
-		talkTCP(t, kernel{server}, n, "192.0.2.2", 1<<20)
+		talkTCP(t, kernel{server}, n, sharedOwn, 1<<20)
 		for _, size := range []int{smallDatagram, 1400, largeDatagram} {
 			talkUDP(t, n, kernel{server}, "10.9.0.2", size, 4)
-			talkUDP(t, kernel{server}, n, "192.0.2.2", size, 4)
+			talkUDP(t, kernel{server}, n, sharedOwn, size, 4)
 		}
 		c := mustDial(t, n, "udp", "10.9.0.2:9")
 		if _, err := c.Write([]byte("x")); err != nil {
