@@ -148,18 +148,31 @@ func TestLeaseOfAnotherNetwork(t *testing.T) {
 			w.router("fe80::2").says(pio("2001:db8:2::/64"))
 		}, true},
 		{"no router", func(*world, *router) {}, true}, // nothing speaks against it
+		{"one of the same routers and another", func(w *world, _ *router) {
+			w.router("fe80::9").says(pio("2001:db8:1::/64"))
+			w.router("fe80::2").says(pio("2001:db8:2::/64"))
+		}, true},
+		{"another router, and a server that confirms the lease", func(w *world, _ *router) {
+			w.router("fe80::2").says(pio("2001:db8:2::/64"))
+			w.dhcp4 = leases("192.0.2.9/24")
+		}, true},
 	} {
 		w, one := full(t)
+		w.router("fe80::9").says(pio("2001:db8:1::/64"))
 		w.dhcp4, w.dhcp6 = nil, nil
 		w.down()
 		w.wait(time.Minute)
 		w.up()
-		w.wait(time.Second)
 		c.says(w, one)
-		w.wait(verifyWait)
+		w.wait(verifyWait - time.Second)
+		w.sent4 = nil
+		w.wait(time.Second)
 		has := slices.ContainsFunc(w.Proposals(), func(p *Proposal) bool { return len(p.in("192.0.2.0/24")) > 0 })
 		if has != c.keeps {
 			t.Errorf("%s: the lease is there: %v", c.what, has)
+		}
+		if n := count4(w, dhcp4.Discover); n != 0 && c.keeps {
+			t.Errorf("%s: %d times looked for a server", c.what, n)
 		}
 		w.sent4 = nil
 		w.dhcp4 = leases("192.0.2.10/24")
@@ -254,6 +267,21 @@ func TestResume(t *testing.T) {
 	w.clock.now += 3 * time.Hour
 	w.resume()
 	w.called() // all of it is over
+}
+
+// TestResumeElsewhere has the machine wake up in another network, without the link ever having
+// gone.
+func TestResumeElsewhere(t *testing.T) {
+	w, _ := full(t)
+	before := w.only().Instance
+	w.dhcp4, w.dhcp6 = refuses, nil
+	w.clock.now += time.Minute
+	w.resume()
+	w.router("fe80::2").says(pio("2001:db8:2::/64"))
+	w.wait(verifyWait + time.Second)
+	if p := w.only(); p.Instance == before || len(p.addresses()) != 1 {
+		t.Errorf("%+v", p)
+	}
 }
 
 // TestReset has nothing of a network be left that is over.

@@ -223,6 +223,28 @@ func TestDuplicatesOfOwnMaking(t *testing.T) {
 	}
 }
 
+// TestSourceOfDHCPv6Changes has somebody else turn out to have the address that the client
+// speaks from: it waits for another, and has its lease verified from there.
+func TestSourceOfDHCPv6Changes(t *testing.T) {
+	w, _ := full(t)
+	old := w.only().linkLocal()
+	w.lazy = true
+	w.sent6 = nil
+	w.Observe(w.only().Instance, Observation{Duplicate: []netip.Addr{old}})
+	w.follow()
+	w.wait(1200 * time.Second) // it would have renewed
+	if len(w.sent6) != 0 {
+		t.Fatalf("sent %v", w.sent6)
+	}
+	w.lazy = false
+	w.follow()
+	w.wait(5 * time.Second)
+	own := w.only().linkLocal()
+	if own == old || count6(w, dhcp6.Rebind) != 1 || w.sent6[0].src != own || len(w.only().in("2001:db8:1::77/128")) != 1 {
+		t.Errorf("sent %v from %v", w.sent6, own)
+	}
+}
+
 // TestTwoManagedPvDs has two PvDs with addresses by DHCPv6 on one link: each has its own, of
 // its own prefix, by its own identity, from its own address.
 func TestTwoManagedPvDs(t *testing.T) {

@@ -147,6 +147,17 @@ func TestInformationOfAnEarlierAttachment(t *testing.T) {
 	if len(w.asked) != 2 { // the new attachment asks anew, without the pause of the old one
 		t.Fatalf("asked %d times", len(w.asked))
 	}
+	// So it is with captive portals.
+	v := newWorld(t)
+	v.router("fe80::1").says(usual(), ra.CaptivePortal("https://portal.example/api"))
+	v.Done(Result{request: v.asked[0], answer: &addinfo.PortalAnswer{Portal: pvd.Portal{Captive: true}}})
+	v.follow()
+	v.down()
+	v.up()
+	if _, ok := element(v.only(), pvd.CaptivePortal); ok || len(v.asked) != 2 {
+		t.Errorf("the portal of before counts; asked %d times", len(v.asked))
+	}
+
 	w.Done(succeed(object(w, "2001:db8::/32"))(w.asked[0]))
 	w.follow()
 	if len(zones(w.only())) != 0 || w.status().State != addinfo.Fetching {

@@ -251,6 +251,25 @@ func TestOldestBecomesBare(t *testing.T) {
 	}
 }
 
+// TestBarePvDIsNobodys has the PvD with the lease go, and one without it: what is made of the
+// lease alone is neither of them.
+func TestBarePvDIsNobodys(t *testing.T) {
+	w := newWorld(t)
+	w.dhcp4 = leases("192.0.2.9/24")
+	one := w.router("fe80::1")
+	one.says(legacy(corp))
+	one.says()
+	w.wait(20 * time.Second)
+	w.called(string(corp), "lab")
+	implicit := w.named("lab").Instance
+	w.down()
+	w.up()
+	w.wait(verifyWait + time.Second)
+	if p := w.only(); p.Instance == implicit || len(p.in("192.0.2.0/24")) != 1 {
+		t.Errorf("%+v", p)
+	}
+}
+
 // TestLastAdvertisementHasThePrefix is RFC 8801 section 3.4: an address is that of the PvD
 // whose advertisement had its prefix last.
 func TestLastAdvertisementHasThePrefix(t *testing.T) {

@@ -152,9 +152,6 @@ func (m *Machine) addLease4(p *Proposal, l *dhcp4.Lease, shared bool) {
 	var near []netip.Addr
 	for _, r := range l.Routes {
 		r.Link = m.config.Link
-		if r.Via == l.Addr.Addr() {
-			continue // its own gateway: what is beyond is on the link, if anything
-		}
 		if r.Via.IsValid() && !l.Addr.Contains(r.Via) && !slices.Contains(near, r.Via) {
 			near = append(near, r.Via)
 			p.Routes = append(p.Routes, pvd.Route{To: netip.PrefixFrom(r.Via, 32), Link: m.config.Link})
