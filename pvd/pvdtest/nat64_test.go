@@ -12,6 +12,7 @@ import (
 
 	"github.com/pvdstack/pvdstack/pvd"
 	"github.com/pvdstack/pvdstack/pvd/ra"
+	"github.com/pvdstack/pvdstack/stack"
 	"github.com/pvdstack/pvdstack/tun"
 )
 
@@ -34,46 +35,51 @@ func only6(lab *Lab, x NAT64, mtu int) *Router {
 func TestNAT64(t *testing.T) {
 	t.Parallel()
 	for _, prefix := range []string{"", "2001:db8:65::/48"} {
-		lab := New(t)
+		lab := quickLab(t)
 		x := NAT64{Prefix: prefix}
 		r := only6(lab, x, 0)
 		p := must(x.prefix())
 		h := lab.Host()
 		h.Discover("six")
 		n := h.Await("six.example", pvd.HasDNS)
-		Get(t, n, "http://www.example.net/").Is("the old internet")
-		to := func(v4 string) string { return n64(t, p, v4).String() }
-		if as, err := n.LookupNetIP(t.Context(), "ip6", "both"); err != nil || len(as) != 1 || as[0].String() != "2001:db8:6::80" {
-			t.Errorf("a name with both: %v %v", as, err)
-		}
-		if _, err := n.Ping(t.Context(), n64(t, p, "198.51.100.7")); err != nil {
-			t.Errorf("ping: %v", err)
-		}
-		for _, size := range []int{1, 10, 1400} {
-			if err := echoUDP(t, n, "["+to("198.51.100.7")+"]:7", size); err != nil {
-				t.Errorf("echo of %d octets: %v", size, err)
-			}
-		}
-		if err := echoTCP(t, n, "["+to("198.51.100.7")+"]:7", 2<<20); err != nil {
-			t.Errorf("echo: %v", err)
-		}
-		for target, want := range map[string]error{
-			"[" + to("198.51.100.7") + "]:9":  syscall.ECONNREFUSED, // a reset
-			"[" + to("198.51.100.99") + "]:9": syscall.EHOSTUNREACH, // nobody there
-			"[" + to("203.0.113.1") + "]:9":   syscall.ENETUNREACH,  // no route there
-		} {
-			ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
-			_, err := n.DialContext(ctx, "tcp", target)
-			cancel()
-			if !errors.Is(err, want) {
-				t.Errorf("dial %s: %v, want %v", target, err, want)
-			}
-		}
+		lab.Run(func() { testNAT64(t, n, p) })
 		s := r.Stats()
 		if s[dropChecksum]+s[dropMeta]+s[dropNATNone]+s[dropNATProto] != 0 {
 			t.Errorf("router counts %v", s)
 		}
 		lab.AssertIsolated()
+	}
+}
+
+func testNAT64(t *testing.T, n *stack.Network, p netip.Prefix) {
+	t.Helper()
+	Get(t, n, "http://www.example.net/").Is("the old internet")
+	to := func(v4 string) string { return n64(t, p, v4).String() }
+	if as, err := n.LookupNetIP(t.Context(), "ip6", "both"); err != nil || len(as) != 1 || as[0].String() != "2001:db8:6::80" {
+		t.Errorf("a name with both: %v %v", as, err)
+	}
+	if _, err := n.Ping(t.Context(), n64(t, p, "198.51.100.7")); err != nil {
+		t.Errorf("ping: %v", err)
+	}
+	for _, size := range []int{1, 10, 1400} {
+		if err := echoUDP(t, n, "["+to("198.51.100.7")+"]:7", size); err != nil {
+			t.Errorf("echo of %d octets: %v", size, err)
+		}
+	}
+	if err := echoTCP(t, n, "["+to("198.51.100.7")+"]:7", 2<<20); err != nil {
+		t.Errorf("echo: %v", err)
+	}
+	for target, want := range map[string]error{
+		"[" + to("198.51.100.7") + "]:9":  syscall.ECONNREFUSED, // a reset
+		"[" + to("198.51.100.99") + "]:9": syscall.EHOSTUNREACH, // nobody there
+		"[" + to("203.0.113.1") + "]:9":   syscall.ENETUNREACH,  // no route there
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+		_, err := n.DialContext(ctx, "tcp", target)
+		cancel()
+		if !errors.Is(err, want) {
+			t.Errorf("dial %s: %v, want %v", target, err, want)
+		}
 	}
 }
 
@@ -104,7 +110,7 @@ func n64(t *testing.T, p netip.Prefix, v4 string) netip.Addr {
 		copy(a[6:], b[:2])
 		copy(a[9:], b[2:])
 	default:
-		t.Fatal("not written down")
+		t.Errorf("NAT64 prefix %v: not written down", p)
 	}
 	return netip.AddrFrom16(a)
 }
