@@ -221,16 +221,17 @@ func (a *agent) sendIn(d learn.Datagram) error {
 // fetch makes a request in a goroutine of its own, which ends with the answer or with the
 // agent.
 func (a *agent) fetch(r learn.Request) {
-	at := a.attached[r.Instance]
-	if at == nil {
-		at = &attachment{} // a Ref that is unspecified: the request fails, and may be repeated
+	ref := pvd.Null // the request fails, and may be repeated
+	if at := a.attached[r.Instance]; at != nil && at.ref != pvd.Unspecified {
+		ref = at.ref
 	}
-	f := &addinfo.Fetcher{Dialer: a.host.In(at.ref), Roots: a.config.Roots, Clock: a.host.clock}
+	f := &addinfo.Fetcher{Dialer: a.host.In(ref), Roots: a.config.Roots, Clock: a.host.clock}
+	ctx := a.ctx // which end replaces
 	a.fetches.Go(func() {
-		res := r.Do(a.ctx, f)
+		res := r.Do(ctx, f)
 		select {
 		case a.results <- res:
-		case <-a.ctx.Done():
+		case <-ctx.Done():
 		}
 	})
 }
