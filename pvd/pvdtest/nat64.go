@@ -14,8 +14,8 @@ import (
 // A NAT64 makes a router the way from IPv6 hosts to IPv4 ones behind its uplink: what goes
 // to an address in Prefix goes to the IPv4 address in it (RFC 6052), from the router's
 // address there (RFC 6146), for TCP, UDP, echo requests and what errors come of them. What
-// IPv6 hosts send in fragments is dropped.
-// Whoever shall find it needs an RA with ra.PREF64, or name servers that do [LAN.DNS64].
+// IPv6 hosts send in fragments is dropped. Whoever shall find it needs an RA with
+// ra.PREF64, or name servers that do [LAN.DNS64].
 type NAT64 struct {
 	// Prefix, empty: 2001:db8:64::/96. The well-known one is of no use in labs whose
 	// addresses are not global (RFC 6052 section 3.1).
