@@ -62,24 +62,36 @@ func (u *upstream) overHTTPS(ctx context.Context, s *sent) (msg []byte, source n
 	post.msg = slices.Clone(s.msg) // the transport may read it longer than the query lasts
 	post.msg[0], post.msg[1] = 0, 0
 	for range maxStreams {
+		t := u.transport()
+		var connected, lost bool
 		source = netip.AddrPort{}
-		var lost bool
-		msg, lost, err = u.post(ctx, &post, &source)
-		if !lost || !source.IsValid() || ctx.Err() != nil {
+		trace := &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) {
+			connected, source = true, sourceOf(i.Conn)
+		}}
+		msg, lost, err = u.post(httptrace.WithClientTrace(ctx, trace), t, &post)
+		if connected && errors.Is(context.Cause(ctx), errTimeout) {
+			u.abandon(t)
+		}
+		if !lost || !connected || ctx.Err() != nil {
 			break
 		}
-	}
-	if errors.Is(context.Cause(ctx), errTimeout) {
-		u.transport().CloseIdleConnections() // one may be dead
 	}
 	return msg, source, err
 }
 
+// abandon has later queries go by other connections than t's, of which one did not answer: it
+// may be dead, and nothing would tell for long. Those end when nobody waits on them.
+func (u *upstream) abandon(t *http.Transport) {
+	u.mu.Lock()
+	if u.web == t {
+		u.web = nil
+	}
+	u.mu.Unlock()
+	t.CloseIdleConnections()
+}
+
 // post sends a query once. Lost says that no answer came, rather than a bad one.
-func (u *upstream) post(ctx context.Context, s *sent, source *netip.AddrPort) (msg []byte, lost bool, err error) {
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) {
-		*source = sourceOf(i.Conn)
-	}})
+func (u *upstream) post(ctx context.Context, t *http.Transport, s *sent) (msg []byte, lost bool, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.url(), bytes.NewReader(s.msg))
 	if err != nil {
 		return nil, false, err
@@ -87,7 +99,7 @@ func (u *upstream) post(ctx context.Context, s *sent, source *netip.AddrPort) (m
 	req.Header.Set("Content-Type", mediaType)
 	req.Header.Set("Accept", mediaType)
 	req.Header["User-Agent"] = nil // whose it is, is nobody's business
-	res, err := u.transport().RoundTrip(req)
+	res, err := t.RoundTrip(req)
 	if err != nil {
 		return nil, true, err
 	}

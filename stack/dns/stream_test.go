@@ -5,10 +5,13 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -107,6 +110,74 @@ func TestIdleConnection(t *testing.T) {
 		synctest.Wait()
 		if ended() != 3 {
 			t.Errorf("%d connections have ended", ended())
+		}
+	})
+}
+
+// A deafened connection neither delivers nor sends once it is told so, as one whose path is
+// gone.
+type deafened struct {
+	net.Conn
+	deaf *atomic.Bool
+}
+
+func (d deafened) Write(b []byte) (int, error) {
+	if d.deaf.Load() {
+		return len(b), nil
+	}
+	return d.Conn.Write(b)
+}
+
+// A listener accepts what is dialled.
+type listener chan net.Conn
+
+func (l listener) Accept() (net.Conn, error) {
+	c, ok := <-l
+	if !ok {
+		return nil, net.ErrClosed
+	}
+	return c, nil
+}
+func (l listener) Close() error   { return nil }
+func (l listener) Addr() net.Addr { return &net.TCPAddr{} }
+
+// The path of a connection by which queries over HTTPS go is gone: what is asked next goes by
+// another one.
+func TestHTTPSDeadConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		defer time.Sleep(time.Hour)
+		l := make(listener)
+		cert, roots := certificate(t)
+		s := &http.Server{
+			Handler:   web(t, func(q *query) { q.answer(t, q.reply(t, q.name()+" 60 IN A 10.0.0.1")) }),
+			TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}},
+			ErrorLog:  slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
+		}
+		go func() { _ = s.ServeTLS(l, "", "") }()
+		defer s.Close()
+		defer close(l)
+		var deaf []*atomic.Bool
+		servers := encrypted(serverName, "h2", "/dns-query{?dns}", 0)
+		r := New(Config{
+			DNS:       func() pvd.DNS { return pvd.DNS{} },
+			Encrypted: func() []pvd.EncryptedServer { return servers },
+			RootCAs:   roots,
+			Dial: func(context.Context, string, string) (net.Conn, error) {
+				c, peer := net.Pipe()
+				deaf = append(deaf, new(atomic.Bool))
+				l <- newBuffered(peer)
+				return deafened{c, deaf[len(deaf)-1]}, nil
+			},
+		})
+		defer r.Close()
+		if _, err := r.LookupNetIP(t.Context(), "ip4", "one.corp"); err != nil {
+			t.Fatal(err)
+		}
+		deaf[0].Store(true)
+		begin := time.Now()
+		_, err := r.LookupNetIP(t.Context(), "ip4", "two.corp")
+		if err != nil || len(deaf) != 2 || time.Since(begin) > 2*firstTimeout {
+			t.Errorf("%v by %d connections after %v", err, len(deaf), time.Since(begin))
 		}
 	})
 }
