@@ -387,3 +387,28 @@ func TestEncryptedServers(t *testing.T) {
 		t.Error("they are there though DNS is refused")
 	}
 }
+
+// TestDuplicatesAreNewsOnce has an owner repeat what it has said of a duplicate.
+func TestDuplicatesAreNewsOnce(t *testing.T) {
+	w, _ := full(t)
+	w.lazy = true
+	w.sent6 = nil
+	before := w.only()
+	o := Observation{Usable: []netip.Addr{before.linkLocal()}}
+	for _, a := range before.addresses() {
+		o.Duplicate = append(o.Duplicate, a.Prefix.Addr())
+	}
+	w.Observe(before.Instance, o)
+	w.follow()
+	first, sent := w.only(), len(w.sent6)
+	for range 5 {
+		w.Observe(first.Instance, o)
+		w.follow()
+	}
+	if count6(w, dhcp6.Decline) != 1 || len(w.sent6) != sent || w.only() != first {
+		t.Errorf("sent %v; it is %+v, was %+v", w.sent6, w.only(), first)
+	}
+	if len(first.in("192.0.2.0/24")) != 1 || len(first.in("2001:db8:1::/64")) != 1 || first.in("2001:db8:1::/64")[0] == before.in("2001:db8:1::/64")[0] {
+		t.Errorf("%+v", first)
+	}
+}

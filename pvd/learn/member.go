@@ -23,7 +23,6 @@ type member struct {
 
 	ready  bool
 	usable []netip.Addr // its addresses that are past duplicate address detection
-	told   []netip.Addr // those that were found to be duplicates, and are no news
 
 	facts    facts
 	proposal *Proposal

@@ -61,12 +61,8 @@ func (m *Machine) Observe(instance uint64, o Observation) {
 	if b.key.Explicit() {
 		m.info.SetReady(b.key.ID, o.Ready)
 	}
-	told := b.told
-	b.told = slices.Clone(o.Duplicate)
 	for _, a := range o.Duplicate {
-		if !slices.Contains(told, a) {
-			m.duplicate(b, a)
-		}
+		m.duplicate(b, a) // which is nothing if the address is not there any more
 	}
 	if b.learned != nil {
 		for _, r := range b.learned.Routers {
