@@ -58,6 +58,9 @@ func learnsOfLinks(t *testing.T) {
 	w.look()
 	t.Run("same network", func(t *testing.T) {
 		verified := strings.Count(networks[0].server.String(), "DHCPACK")
+		for range 3 {
+			plug("bra", 0)
+		}
 		plug("bra", 100*time.Millisecond)
 		n := await(t, r.host, "cable", pvd.HasAddr4, pvd.HasAddr6)
 		if n.PvD() != first.PvD() {
