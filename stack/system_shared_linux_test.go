@@ -16,12 +16,12 @@ import (
 	"github.com/pvdstack/pvdstack/tun/tuntest"
 )
 
-// sharedOwn is the address that PvDs share on the link "wire".
-const sharedOwn = "192.0.2.2"
+// sharedOwn is the address that PvDs share on the link "wire", and sharedRouter their router's.
+const sharedOwn, sharedRouter = "192.0.2.2", "192.0.2.1"
 
-// viaShared is via with that address.
-func viaShared(name, router string) pvd.Config {
-	c := via(name, "wire", [2]string{sharedOwn + "/24", router})
+// viaShared is via with these.
+func viaShared(name string) pvd.Config {
+	c := via(name, "wire", [2]string{sharedOwn + "/24", sharedRouter})
 	c.Addresses[0].Shared = true
 	return c
 }
@@ -30,7 +30,7 @@ func viaShared(name, router string) pvd.Config {
 // all at once, over each kind of link; then the one that answers for the address goes, and
 // another one comes.
 func TestSystemShared(t *testing.T) {
-	const own, peer = sharedOwn, "192.0.2.1"
+	const own, peer = sharedOwn, sharedRouter
 	for _, kind := range kinds {
 		t.Run(kind, func(t *testing.T) {
 			r := newRig(t)
@@ -39,7 +39,7 @@ func TestSystemShared(t *testing.T) {
 			addrs(ns, "dev", peer+"/24")
 			var cs []pvd.Config
 			for i := range 3 {
-				cs = append(cs, viaShared(fmt.Sprintf("pvd%d", i), peer))
+				cs = append(cs, viaShared(fmt.Sprintf("pvd%d", i)))
 			}
 			by := r.add(cs...)
 			web := serveWeb(t, ns, "web", peer)
@@ -80,7 +80,7 @@ func TestSystemShared(t *testing.T) {
 			if took := time.Since(left); took > 5*time.Second {
 				t.Errorf("it took %v until the other one was found", took)
 			}
-			by = append(by[1:], r.add(viaShared("late", peer))...)
+			by = append(by[1:], r.add(viaShared("late"))...)
 			bulk(by)
 			ping(t, ns, own)
 			if kind == kindTUN {
@@ -122,7 +122,7 @@ func TestSystemSharedPath(t *testing.T) {
 	addrs(near, "lan", "192.0.2.1/24")
 	server.IP("route", "add", "default", "via", "10.9.0.1")
 	near.IP("route", "add", "unreachable", "10.8.0.0/24")
-	by := r.add(viaShared("a", "192.0.2.1"), viaShared("b", "192.0.2.1"))
+	by := r.add(viaShared("a"), viaShared("b"))
 	for _, n := range by {
 		talkTCP(t, n, kernel{server}, "10.9.0.2", 1<<20)
 		talkTCP(t, kernel{server}, n, sharedOwn, 1<<20)
