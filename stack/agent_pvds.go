@@ -205,3 +205,23 @@ func (h *Host) stopLearning() {
 		}
 	}
 }
+
+// Remarks returns what was not used of what a link's network has said since its PvDs have
+// been learned, and why: the latest of each kind. The error says that nothing is learned
+// there.
+func (h *Host) Remarks(link string) (remarks []learn.Remark, err error) {
+	l, ok := h.link(link)
+	if !ok {
+		return nil, fmt.Errorf("stack: there is no link %q", link)
+	}
+	if a := l.agent.Load(); a != nil {
+		done := make(chan struct{})
+		select {
+		case a.asks <- func() { remarks = a.machine.Remarks(); close(done) }:
+			<-done
+			return remarks, nil
+		case <-a.done:
+		}
+	}
+	return nil, fmt.Errorf("stack: link %q: nothing is learned", link)
+}
