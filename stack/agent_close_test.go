@@ -17,7 +17,8 @@ func TestCloseWhileAsking(t *testing.T) {
 	h := newHost(t)
 	a := of(id, "2001:db8:1::/64")
 	a.Options = []ra.Option{
-		a.Options[0], ra.RDNSS{Servers: []netip.Addr{netip.MustParseAddr("2001:db8:1::53")}, Lifetime: time.Hour},
+		a.Options[0],
+		ra.RDNSS{Servers: []netip.Addr{netip.MustParseAddr("2001:db8:1::53")}, Lifetime: time.Hour},
 		ra.PvDOption{ID: id, HTTP: true},
 	}
 	learnOn(t, h, "a", stack.Discovery{Information: true}).advertise("fe80::1", a)

@@ -2,6 +2,7 @@ package stack_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -248,7 +249,7 @@ func (r *rig) followPvDs(follows chan struct{}) {
 	for closed := false; !closed; {
 		for ev, err := range r.host.Watch(context.Background(), pvd.Filter{}) {
 			if err != nil {
-				closed = err.Error() == stack.ErrClosed.Error() // else it was too slow, and begins again
+				closed = errors.Is(err, stack.ErrClosed) // else it was too slow, and begins again
 				break
 			}
 			if ev.Kind == pvd.Synced && follows != nil {
