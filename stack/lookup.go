@@ -106,11 +106,18 @@ func (n *Network) Exchange(ctx context.Context, m *dnswire.Msg) (*dnswire.Msg, d
 	return answer, info, err
 }
 
+// headerLen is where the question of a message begins (RFC 1035 section 4.1).
+const headerLen = 12
+
 // Forward is [Network.Exchange] for a message in wire format, which is sent as it is; see
 // [dns.Resolver.Forward].
 func (n *Network) Forward(ctx context.Context, msg []byte) ([]byte, dns.Info, error) {
+	name, _, err := dnswire.UnpackDomainName(msg, min(headerLen, len(msg)))
+	if err != nil {
+		name = "" // which Forward refuses
+	}
 	var info dns.Info
-	answer, err := lookIn(n, ctx, "", func(r *dns.Resolver) (a []byte, err error) {
+	answer, err := lookIn(n, ctx, name, func(r *dns.Resolver) (a []byte, err error) {
 		a, info, err = r.Forward(ctx, msg)
 		return a, err
 	})

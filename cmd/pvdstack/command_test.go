@@ -120,6 +120,11 @@ func TestCommand(t *testing.T) {
 		{"probe, another link", []string{"probe", "-c", good, "wna"}, "", "", "pvdstack: there is no link \"wna\" in " + good + "\nSee 'pvdstack probe --help'.\n", 2},
 		{"probe, no time", []string{"probe", "--for=0s", "wan"}, "", "", "pvdstack: --for is 0s: want a time up to 1h0m0s\nSee 'pvdstack probe --help'.\n", 2},
 		{"probe, too long", []string{"probe", "--for=61m", "wan"}, "", "", "pvdstack: --for is 1h1m0s: want a time up to 1h0m0s\nSee 'pvdstack probe --help'.\n", 2},
+		{"resolve, faults", []string{"resolve", "-c", bad, "x"}, "", "", faults(bad), 2},
+		{"resolve, no name", []string{"resolve", "-c", good}, "", "", "pvdstack: accepts 1 arg(s), received 0\nSee 'pvdstack resolve --help'.\n", 2},
+		{"resolve, another PvD", []string{"resolve", "-c", good, "--pvd", "cork", "x"}, "", "", "pvdstack: there is no PvD \"cork\" in " + good + ": did you mean \"corp\"?\nSee 'pvdstack resolve --help'.\n", 2},
+		{"resolve, type", []string{"resolve", "-c", good, "--type", "B", "x"}, "", "", "pvdstack: --type is \"B\": want a type of records such as A, MX or TYPE65\nSee 'pvdstack resolve --help'.\n", 2},
+		{"resolve, no time", []string{"resolve", "-c", good, "--wait=0s", "x"}, "", "", "pvdstack: --wait is 0s: want a time up to 1h0m0s\nSee 'pvdstack resolve --help'.\n", 2},
 		{"unknown flag", []string{"run", "-x"}, "", "", "pvdstack: unknown shorthand flag: 'x' in -x\nSee 'pvdstack run --help'.\n", 2},
 		{"unknown command", []string{"walk"}, "", "", "pvdstack: unknown command \"walk\" for \"pvdstack\"\nSee 'pvdstack --help'.\n", 2},
 	}
@@ -271,7 +276,7 @@ pvds:
 func TestHelp(t *testing.T) {
 	for _, args := range [][]string{nil, {"--help"}, {"help"}} {
 		stdout, stderr, code := pvdstack(t, "", args...)
-		for _, word := range []string{"run", "check", "probe", "version"} {
+		for _, word := range []string{"run", "check", "probe", "resolve", "version"} {
 			if !strings.Contains(stdout, "\n  "+word+" ") {
 				t.Errorf("%q: help does not name %s:\n%s", args, word, stdout)
 			}

@@ -37,7 +37,7 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newDemo(), newRun(), newCheck(), newProbe(), newVersion())
+	root.AddCommand(newDemo(), newRun(), newCheck(), newProbe(), newResolve(), newVersion())
 	return root
 }
 

@@ -17,6 +17,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/pvdstack/pvdstack/pvd"
@@ -144,6 +145,24 @@ type Learned struct {
 // be there.
 func (c *Config) IsLearned(name string) bool {
 	return !slices.ContainsFunc(c.PvDs, func(p PvD) bool { return p.Name == name })
+}
+
+// FindPvD returns an error that says so if a name is not that of a PvD that is attached or
+// may be learned.
+func (c *Config) FindPvD(name string) error {
+	var names []string
+	for _, p := range c.PvDs {
+		names = append(names, p.Name)
+	}
+	for _, p := range c.Learned {
+		names = append(names, p.Name)
+	}
+	id, err := pvd.ParseID(name)
+	learnable := err == nil && strings.Contains(string(id), ".") && slices.ContainsFunc(c.Links, func(l Link) bool { return l.Discover.RA })
+	if slices.Contains(names, name) || learnable {
+		return nil
+	}
+	return fmt.Errorf("there is no PvD %s in %s%s", quote(name), c.File, hint(name, names))
 }
 
 // A Rule says which PvD some requests get.

@@ -35,6 +35,7 @@ func (d *daemon) newSelector(c *config.Config) error {
 	if selector != nil {
 		d.host.SetSelector(selector)
 	}
+	d.selector = selector
 	return nil
 }
 

@@ -56,16 +56,17 @@ type daemon struct {
 	system       system
 	readyTimeout time.Duration
 
-	host    *stack.Host
-	refs    map[string]pvd.Ref // of PvDs that are not learned
-	learner *learner
-	state   *state                // nil: nothing is kept
-	apps    map[string]*stack.App // made as proxies need them
-	manager *selection.Manager    // nil: there is nothing to choose
-	proxies []*proxy
-	stubs   []*stub
-	tasks   []task
-	undo    []func() error // of the kernel's sides, in the order they were set
+	host     *stack.Host
+	refs     map[string]pvd.Ref // of PvDs that are not learned
+	learner  *learner
+	state    *state                // nil: nothing is kept
+	apps     map[string]*stack.App // made as proxies need them
+	manager  *selection.Manager    // nil: there is nothing to choose
+	selector pvd.Selector          // manager, or what goes before it; nil: there is nothing to choose
+	proxies  []*proxy
+	stubs    []*stub
+	tasks    []task
+	undo     []func() error // of the kernel's sides, in the order they were set
 }
 
 // run is Run.

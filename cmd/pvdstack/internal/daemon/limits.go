@@ -8,6 +8,9 @@ const (
 	// 5.4, RFC 5227 section 2.1.1).
 	readyTimeout = 15 * time.Second
 
+	// pickPause goes by before it is looked again for a PvD that is to be learned.
+	pickPause = 50 * time.Millisecond
+
 	// maxPortTries is how often a port is asked for that is free for TCP and UDP.
 	maxPortTries = 16
 
