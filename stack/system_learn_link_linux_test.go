@@ -57,6 +57,7 @@ func learnsOfLinks(t *testing.T) {
 	goesBy(t, first, networks[0].router, leased)
 	w.look()
 	t.Run("same network", func(t *testing.T) {
+		kept, keptThere := join(t, first, kernel{networks[0].ns}, far4)
 		verified := strings.Count(networks[0].server.String(), "DHCPACK")
 		for range 3 {
 			plug("bra", 0)
@@ -65,6 +66,10 @@ func learnsOfLinks(t *testing.T) {
 		n := await(t, r.host, "cable", pvd.HasAddr4, pvd.HasAddr6)
 		if n.PvD() != first.PvD() {
 			t.Errorf("the PvD was %v and is %v", first.PvD(), n.PvD())
+		}
+		_, err := kept.Write([]byte("x"))
+		if _, rerr := keptThere.Read(make([]byte, 1)); err != nil || rerr != nil {
+			t.Errorf("a connection does not survive that the link goes and comes: %v, %v", err, rerr)
 		}
 		goesBy(t, n, networks[0].router, leased)
 		eventually(t, "the lease is verified", func() bool { return strings.Count(networks[0].server.String(), "DHCPACK") > verified })
