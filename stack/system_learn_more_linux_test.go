@@ -98,23 +98,36 @@ func learnsWhatIsFree(t *testing.T) {
 	r := anotherRig(t)
 	w := r.witnesses(true)
 	g := r.provider("lan")
-	addrs(g.ns, "lan", "fe80::1/64", leased+"/32") // somebody has the address who did not ask for it
-	radvd(t, g.ns, strings.ReplaceAll(advertise("fe80::1", "prefix 2001:db8:1::/64 {};"), "eth0", "lan"))
-	server := kea4(t, g.ns, 3600, 1800, 3000)
-	r.discover("lan", stack.Discovery{RA: true, DHCPv4: true}, both...)
+	addrs(g.ns, "lan", "fe80::1/64", leased+"/32", "2001:db8:1::100/64") // somebody has them who has not asked
+	radvd(t, g.ns, strings.ReplaceAll(advertise("fe80::1", "AdvManagedFlag on; prefix 2001:db8:1::/64 {};"), "eth0", "lan"))
+	server, server6 := kea4(t, g.ns, 3600, 1800, 3000), kea6(t, g.ns)
+	r.discover("lan", stack.Discovery{RA: true}, both...)
 	n := await(t, r.host, "lan", pvd.HasAddr6, pvd.Settled)
 	made := r.addressIn(n, both[1])
 	if err := r.host.Discover("lan", stack.Discovery{}); err != nil {
 		t.Fatal(err)
 	}
 	addrs(g.ns, "lan", made+"/64")
-	r.discover("lan", stack.Discovery{RA: true, DHCPv4: true})
+	r.discover("lan", stack.Discovery{RA: true, DHCPv4: true, DHCPv6: true})
 	n = await(t, r.host, "lan", pvd.HasAddr6, pvd.Settled)
 	if again := r.addressIn(n, both[1]); again == made {
 		t.Errorf("the PvD has %s, which another host has", again)
 	}
 	talk(t, n, kernel{g.ns}, r.addressIn(n, both[1]), "2001:db8:1::1")
 	server.says("DECLINE")
+	pool := func(i *pvd.Info) (in []string) {
+		addresses, _ := pvd.Addresses.Get(i)
+		for _, a := range addresses {
+			if own := a.Prefix.Addr().As16(); a.State.Usable() && [7]byte(own[8:]) == [7]byte{6: 1} {
+				in = append(in, a.Prefix.Addr().String())
+			}
+		}
+		return in
+	}
+	eventually(t, "an address of DHCPv6 is usable", func() bool { return len(pool(r.info(n))) > 0 })
+	if in := pool(r.info(n)); len(in) != 1 || in[0] == "2001:db8:1::100" || !strings.Contains(server6.String(), "DECLINE") {
+		t.Errorf("the PvD has %v of DHCPv6, of which another host has the first", in)
+	}
 	if pvd.HasAddr4.Holds(r.info(n)) {
 		t.Errorf("the address that another host has is used\n%s", describe(r.host))
 	}
