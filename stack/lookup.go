@@ -77,7 +77,7 @@ func (n *Network) LookupSRV(ctx context.Context, service, proto, name string) (s
 
 // LookupPort returns a service's port; see [dns.Resolver.LookupPort]. No server is asked.
 func (n *Network) LookupPort(ctx context.Context, network, service string) (int, error) {
-	return new(dns.Resolver).LookupPort(ctx, network, service)
+	return lookIn(n, ctx, service, func(r *dns.Resolver) (int, error) { return r.LookupPort(ctx, network, service) })
 }
 
 // Query returns the answer to a question as a server gave it, as res_query does; see

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -37,12 +38,39 @@ func runDNS(t *testing.T, n *stack.Network, table map[string][]string) {
 			case ip.Is6() && q.Question[0].Qtype == wire.TypeAAAA:
 				h.Rrtype = wire.TypeAAAA
 				r.Answer = append(r.Answer, &wire.AAAA{Hdr: h, AAAA: ip.AsSlice()})
+			default:
+				r.Answer = append(r.Answer, recordOf(h, q.Question[0].Qtype, a)...)
 			}
 		}
 		_ = w.WriteMsg(r)
 	})}
 	go func() { _ = s.ActivateAndServe() }() // until c is closed
 }
+
+// recordOf returns a record of a type that is about an address: the names in it are
+// nameOf(a).
+func recordOf(h wire.RR_Header, qtype uint16, a string) []wire.RR {
+	h.Rrtype = qtype
+	switch qtype {
+	case wire.TypeTXT:
+		return []wire.RR{&wire.TXT{Hdr: h, Txt: []string{nameOf(a)}}}
+	case wire.TypeMX:
+		return []wire.RR{&wire.MX{Hdr: h, Mx: nameOf(a)}}
+	case wire.TypeNS:
+		return []wire.RR{&wire.NS{Hdr: h, Ns: nameOf(a)}}
+	case wire.TypePTR:
+		return []wire.RR{&wire.PTR{Hdr: h, Ptr: nameOf(a)}}
+	case wire.TypeSRV:
+		return []wire.RR{&wire.SRV{Hdr: h, Target: nameOf(a)}}
+	case wire.TypeSVCB:
+		return []wire.RR{&wire.SVCB{Hdr: h, Priority: 1, Target: nameOf(a)}}
+	case wire.TypeHTTPS:
+		return []wire.RR{&wire.HTTPS{SVCB: wire.SVCB{Hdr: h, Priority: 1, Target: nameOf(a)}}}
+	}
+	return nil
+}
+
+func nameOf(a string) string { return strings.ReplaceAll(a, ".", "-") + "." }
 
 // runReverseDNS answers questions for the names of addresses at n's port 53 from a table.
 func runReverseDNS(t *testing.T, n *stack.Network, table map[string]string) {

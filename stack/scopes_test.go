@@ -8,14 +8,18 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	wire "github.com/miekg/dns"
+
 	"github.com/pvdstack/pvdstack/pvd"
 	"github.com/pvdstack/pvdstack/stack"
+	"github.com/pvdstack/pvdstack/stack/dns"
 )
 
 // A world is a host with PvDs of the same addresses that can be told apart all the same:
@@ -54,7 +58,10 @@ func newWorldOf(t *testing.T, n int, call func(i int, c *pvd.Config)) *world {
 		}
 		w.names = append(w.names, info.Name())
 		far := add(t, peer, config(link, "192.168.1.1/24", "fd00::1/64", "fe80::1/64", answering(i)+"/32"))
-		runDNS(t, far, map[string][]string{"who.example.": {fmt.Sprint("10.0.0.", i)}, "web.example.": {answering(i)}})
+		who := []string{fmt.Sprint("10.0.0.", i)}
+		runDNS(t, far, map[string][]string{
+			"who.example.": who, "web.example.": {answering(i)}, "_x._tcp.who.example.": who, "1.2.0.192.in-addr.arpa.": who,
+		})
 		mustListen(t, far, "tcp", ":80")
 		w.peers = append(w.peers, far)
 	}
@@ -77,7 +84,34 @@ func (w *world) refs() (refs []pvd.Ref) {
 type caller interface {
 	pvd.Network
 	DialFrom(ctx context.Context, network, local, address string) (net.Conn, error)
+	LookupHost(ctx context.Context, host string) ([]string, error)
+	LookupIP(ctx context.Context, network, host string) ([]net.IP, error)
+	LookupIPAddr(ctx context.Context, host string) ([]net.IPAddr, error)
+	LookupAddr(ctx context.Context, addr string) ([]string, error)
+	LookupCNAME(ctx context.Context, host string) (string, error)
+	LookupMX(ctx context.Context, name string) ([]*net.MX, error)
+	LookupNS(ctx context.Context, name string) ([]*net.NS, error)
+	LookupTXT(ctx context.Context, name string) ([]string, error)
+	LookupSRV(ctx context.Context, service, proto, name string) (string, []*net.SRV, error)
+	LookupSVCB(ctx context.Context, name string) ([]*wire.SVCB, error)
+	LookupHTTPS(ctx context.Context, name string) ([]*wire.SVCB, error)
+	LookupPort(ctx context.Context, network, service string) (int, error)
+	Query(ctx context.Context, q dns.Question) (*wire.Msg, dns.Info, error)
+	Exchange(ctx context.Context, m *wire.Msg) (*wire.Msg, dns.Info, error)
+	GetAddrInfo(ctx context.Context, node, service string, hints *pvd.Hints) ([]pvd.AddrInfo, error)
+	GetNameInfo(ctx context.Context, addr netip.AddrPort, flags pvd.NameInfoFlags) (host, service string, err error)
 	Ping(ctx context.Context, addr netip.Addr) (time.Duration, error)
+}
+
+// told returns the PvD that an answer about who.example is from: what it says ends in its
+// index.
+func told[T any](w *world, v T, err error, says func(T) string) (pvd.Ref, error) {
+	if err != nil {
+		return pvd.Unspecified, err
+	}
+	text := strings.TrimSuffix(says(v), ".")
+	i, err := strconv.Atoi(text[strings.LastIndexAny(text, ".-")+1:])
+	return w.ref(i), err
 }
 
 // operations holds, by name, every method by which an application begins something, as one
@@ -105,6 +139,70 @@ var operations = map[string]func(ctx context.Context, w *world, c caller, want i
 			return pvd.Unspecified, err
 		}
 		return w.ref(int(addrs[0].As4()[3])), nil
+	},
+	"LookupHost": func(ctx context.Context, w *world, c caller, _ int) (pvd.Ref, error) {
+		v, err := c.LookupHost(ctx, "who.example")
+		return told(w, v, err, func(v []string) string { return v[0] })
+	},
+	"LookupIP": func(ctx context.Context, w *world, c caller, _ int) (pvd.Ref, error) {
+		v, err := c.LookupIP(ctx, "ip4", "who.example")
+		return told(w, v, err, func(v []net.IP) string { return v[0].String() })
+	},
+	"LookupIPAddr": func(ctx context.Context, w *world, c caller, _ int) (pvd.Ref, error) {
+		v, err := c.LookupIPAddr(ctx, "who.example")
+		return told(w, v, err, func(v []net.IPAddr) string { return v[0].String() })
+	},
+	"LookupAddr": func(ctx context.Context, w *world, c caller, _ int) (pvd.Ref, error) {
+		v, err := c.LookupAddr(ctx, "192.0.2.1")
+		return told(w, v, err, func(v []string) string { return v[0] })
+	},
+	"LookupCNAME": func(ctx context.Context, w *world, c caller, want int) (pvd.Ref, error) {
+		_, err := c.LookupCNAME(ctx, "web.example") // which has no other name: that it is there is all
+		return w.ref(want), err
+	},
+	"LookupMX": func(ctx context.Context, w *world, c caller, _ int) (pvd.Ref, error) {
+		v, err := c.LookupMX(ctx, "who.example")
+		return told(w, v, err, func(v []*net.MX) string { return v[0].Host })
+	},
+	"LookupNS": func(ctx context.Context, w *world, c caller, _ int) (pvd.Ref, error) {
+		v, err := c.LookupNS(ctx, "who.example")
+		return told(w, v, err, func(v []*net.NS) string { return v[0].Host })
+	},
+	"LookupTXT": func(ctx context.Context, w *world, c caller, _ int) (pvd.Ref, error) {
+		v, err := c.LookupTXT(ctx, "who.example")
+		return told(w, v, err, func(v []string) string { return v[0] })
+	},
+	"LookupSRV": func(ctx context.Context, w *world, c caller, _ int) (pvd.Ref, error) {
+		_, v, err := c.LookupSRV(ctx, "x", "tcp", "who.example")
+		return told(w, v, err, func(v []*net.SRV) string { return v[0].Target })
+	},
+	"LookupSVCB": func(ctx context.Context, w *world, c caller, _ int) (pvd.Ref, error) {
+		v, err := c.LookupSVCB(ctx, "who.example")
+		return told(w, v, err, func(v []*wire.SVCB) string { return v[0].Target })
+	},
+	"LookupHTTPS": func(ctx context.Context, w *world, c caller, _ int) (pvd.Ref, error) {
+		v, err := c.LookupHTTPS(ctx, "who.example")
+		return told(w, v, err, func(v []*wire.SVCB) string { return v[0].Target })
+	},
+	"LookupPort": func(ctx context.Context, w *world, c caller, want int) (pvd.Ref, error) {
+		_, err := c.LookupPort(ctx, "tcp", "http") // nobody is asked
+		return w.ref(want), err
+	},
+	"Query": func(ctx context.Context, w *world, c caller, _ int) (pvd.Ref, error) {
+		v, _, err := c.Query(ctx, dns.Question{Name: "who.example.", Type: wire.TypeTXT})
+		return told(w, v, err, func(m *wire.Msg) string { return m.Answer[0].(*wire.TXT).Txt[0] })
+	},
+	"Exchange": func(ctx context.Context, w *world, c caller, _ int) (pvd.Ref, error) {
+		v, _, err := c.Exchange(ctx, new(wire.Msg).SetQuestion("who.example.", wire.TypeTXT))
+		return told(w, v, err, func(m *wire.Msg) string { return m.Answer[0].(*wire.TXT).Txt[0] })
+	},
+	"GetAddrInfo": func(ctx context.Context, w *world, c caller, _ int) (pvd.Ref, error) {
+		v, err := c.GetAddrInfo(ctx, "who.example", "80", nil)
+		return told(w, v, err, func(v []pvd.AddrInfo) string { return v[0].Addr.Addr().String() })
+	},
+	"GetNameInfo": func(ctx context.Context, w *world, c caller, _ int) (pvd.Ref, error) {
+		v, _, err := c.GetNameInfo(ctx, netip.MustParseAddrPort("192.0.2.1:80"), 0)
+		return told(w, v, err, func(v string) string { return v })
 	},
 	"Socket": func(ctx context.Context, w *world, c caller, _ int) (pvd.Ref, error) {
 		s, err := socketOf(w, c)
@@ -183,7 +281,7 @@ func dialled(t *testing.T, d pvd.Dialer, address string) (pvd.Ref, error) {
 // TestR3_EveryOperation holds that no method by which something begins is missing above,
 // and that each can be given a PvD at every scope.
 func TestR3_EveryOperation(t *testing.T) {
-	begins := []string{"Connect", "Dial", "Listen", "Lookup", "Open", "Ping", "Resolve", "Send", "Socket"}
+	begins := []string{"Connect", "Dial", "Exchange", "GetAddrInfo", "GetNameInfo", "Listen", "Lookup", "Open", "Ping", "Query", "Resolve", "Send", "Socket"}
 	for _, v := range []any{(*stack.Network)(nil), (*stack.App)(nil), (*stack.Host)(nil)} {
 		for method := range reflect.TypeOf(v).Methods() {
 			name := method.Name
