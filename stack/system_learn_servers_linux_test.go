@@ -53,7 +53,7 @@ func kea6(t *testing.T, ns *tuntest.NS) *daemon {
 // udhcpd runs busybox's DHCPv4 server on the interface lan, which leases one address.
 func udhcpd(t *testing.T, ns *tuntest.NS, options string) *daemon {
 	t.Helper()
-	return serve(t, ns, map[string]string{"udhcpd.conf": udhcpdConf(options), "leases": ""}, "busybox", "udhcpd", "-f", "{udhcpd.conf}").says("started")
+	return serve(t, ns, map[string]string{"udhcpd.conf": udhcpdConf(options), "leases": ""}, "udhcpd", "-f", "{udhcpd.conf}").says("started")
 }
 
 func udhcpdConf(options string) string {
