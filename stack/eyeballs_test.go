@@ -263,7 +263,7 @@ func TestEyeballsManyAddresses(t *testing.T) {
 	var err error
 	lab.Run(func() { _, err = n.DialContext(ctx, "tcp", "many:80") })
 	wantOpError(t, err, context.Canceled)
-	if op, ok := err.(*net.OpError); !ok || op.Addr == nil || op.Addr.String() != many[0]+":80" {
+	if op := (*net.OpError)(nil); !errors.As(err, &op) || op.Addr == nil || op.Addr.String() != many[0]+":80" {
 		t.Errorf("%v", err)
 	}
 	mu.Lock()
