@@ -45,7 +45,7 @@ func measure(ctx context.Context, o options, out io.Writer) (err error) {
 	for _, part := range []struct {
 		name string
 		run  func(context.Context) error
-	}{{cellTraffic, b.traffic}, {cellCost, b.cost}, {cellRoutes, b.manyRoutes}, {cellCrowd, b.crowd}} {
+	}{{cellTraffic, b.traffic}, {cellCost, b.cost}, {cellRoutes, b.manyRoutes}, {cellCrowd, b.crowd}, {cellNames, b.names}} {
 		if !slices.Contains(o.cells, part.name) {
 			continue
 		}

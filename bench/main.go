@@ -88,6 +88,7 @@ const (
 	cellCost    = "cost"
 	cellRoutes  = "routes"
 	cellCrowd   = "crowd"
+	cellNames   = "names"
 )
 
 func parse(args []string) (options, error) {
@@ -101,7 +102,7 @@ func parse(args []string) (options, error) {
 	f.BoolVar(&o.quick, "quick", false, "one round of 200 ms with small numbers: shows only that everything runs")
 	links := f.String("links", "tun,tap,packet", "kinds of links")
 	engines := f.String("engines", "", "names of engines, separated by commas; empty for all")
-	cells := f.String("cells", "traffic,cost,routes,crowd", "what to measure")
+	cells := f.String("cells", "traffic,cost,routes,crowd,names", "what to measure")
 	kinds := f.String("traffic", "up,down,rtt,connect", "kinds of traffic")
 	streams := f.String("streams", "1", "numbers of streams in measurements of throughput, such as 1,8")
 	if err := f.Parse(args); err != nil {
@@ -122,7 +123,7 @@ func parse(args []string) (options, error) {
 	if o.links, err = list(*links, linkTUN, linkTAP, linkPacket); err != nil {
 		return o, fmt.Errorf("links: %w", err)
 	}
-	if o.cells, err = list(*cells, cellTraffic, cellCost, cellRoutes, cellCrowd); err != nil {
+	if o.cells, err = list(*cells, cellTraffic, cellCost, cellRoutes, cellCrowd, cellNames); err != nil {
 		return o, fmt.Errorf("cells: %w", err)
 	}
 	if o.kinds, err = list(*kinds, kindUp, kindDown, kindRTT, kindConnect); err != nil {
