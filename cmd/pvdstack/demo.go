@@ -6,19 +6,23 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/net/proxy"
 
 	"github.com/pvdstack/pvdstack/pvd"
 	"github.com/pvdstack/pvdstack/pvd/pvdtest"
+	"github.com/pvdstack/pvdstack/pvd/ra"
 	"github.com/pvdstack/pvdstack/stack/socks5"
 )
 
-// A demo shows two networks that are alike but for their pages, in one process.
+// A demo shows two networks that are alike but for their pages, and one that is learned from
+// its router and has no IPv4, in one process.
 type demo struct {
 	once bool
 	pcap string
@@ -26,30 +30,44 @@ type demo struct {
 	err  io.Writer
 }
 
-// demoNetworks are the networks and the ports at which their proxies listen if they can.
-var demoNetworks = []struct{ name, listen string }{
-	{"corp", "127.0.0.1:1080"},
-	{"home", "127.0.0.1:1081"},
+// A demoNetwork is one of them: what its PvD is called, the port at which its proxy listens if
+// it can, and an address of its web server.
+type demoNetwork struct{ name, listen, web string }
+
+// The first two are alike. The third has an identifier, which its router advertises, and
+// reaches its web server by a translator.
+var demoNetworks = []demoNetwork{
+	{"corp", "127.0.0.1:1080", demoWeb},
+	{"home", "127.0.0.1:1081", demoWeb},
+	{"six.example", "127.0.0.1:1082", demoOld},
 }
 
-// What both networks have, at the same addresses.
+// What the first two have, at the same addresses, and the third.
 const (
 	demoPrefix = "192.168.1.0/24"
 	demoRouter = "192.168.1.1"
 	demoDNS    = "192.168.1.53"
 	demoWeb    = "192.168.1.80"
 	demoName   = "wiki"
+
+	demoPrefix6 = "2001:db8:6::/64"
+	demoRouter6 = "2001:db8:6::1"
+	demoDNS6    = "2001:db8:6::53"
+	demoNAT64   = "2001:db8:64::/96"
+	demoOld     = "198.51.100.80"
 )
 
 func newDemo() *cobra.Command {
 	var d demo
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "Hold two networks that are both 192.168.1.0/24, in memory, and let curl into each",
-		Long: `Demo builds two networks in memory, without root and without touching this machine's:
-both are 192.168.1.0/24 with a router, a name server and a web server at the same addresses.
-One process is in both. Each has a SOCKS5 proxy on loopback, and demo says how to ask there,
-asks itself, over the proxies and from Go, and shows what came of it.`,
+		Short: "Hold three networks in memory, two of them both 192.168.1.0/24, and let curl into each",
+		Long: `Demo builds three networks in memory, without root and without touching this machine's.
+Two are both 192.168.1.0/24 with a router, a name server and a web server at the same addresses.
+The third is learned: its router advertises a provisioning domain with an identifier, IPv6 only,
+and translates to the IPv4 web server behind it (NAT64). One process is in all of them. Each has a
+SOCKS5 proxy on loopback, and demo says how to ask there, asks itself, over the proxies and from
+Go, and shows what came of it.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, syscall.SIGINT)
@@ -75,29 +93,27 @@ func (d *demo) run(ctx context.Context, tb pvdtest.TB) {
 		opts = append(opts, pvdtest.Artifacts(d.pcap))
 	}
 	lab := pvdtest.New(tb, opts...)
-	for _, n := range demoNetworks {
-		lan := lab.LAN(n.name, demoPrefix)
-		lan.Router(demoRouter)
-		lan.DNS(demoDNS, pvdtest.Zone{demoName: demoWeb})
-		lan.Web(demoWeb, demoPage(n.name))
-	}
-	h := lab.Host("corp", "home")
-	d.printf("Two networks in this process, both %s, router %s, name server %s,\n"+
+	h := d.build(lab)
+	d.printf("Three networks in this process. Two are both %s, router %s, name server %s,\n"+
 		"and at %s a web server that both know as %q:\n\n", demoPrefix, demoRouter, demoDNS, demoWeb, demoName)
 	proxies := make(map[string]string)
-	for _, n := range demoNetworks {
+	for i, n := range demoNetworks {
+		if i == 2 {
+			d.printf("\nThe third has no IPv4. It was learned from its router, identifier and all, which translates\n"+
+				"to the web server %s behind it; there it is %q, too:\n\n", demoOld, demoName)
+		}
 		proxies[n.name] = d.proxy(tb, h.Await(n.name), n.listen)
-		d.printf("  %-5s %-6v SOCKS5 proxy at %s\n", n.name, h.Ref(n.name), proxies[n.name])
+		d.printf("  %-11s %-6v SOCKS5 proxy at %s\n", n.name, h.Await(n.name).PvD(), proxies[n.name])
 	}
 	d.printf("\nTry, of each:\n\n")
 	for _, n := range demoNetworks {
 		d.printf("  curl --socks5-hostname %s http://%s/\n", proxies[n.name], demoName)
-		d.printf("  curl --socks5-hostname %s http://%s/\n", proxies[n.name], demoWeb)
+		d.printf("  curl --socks5-hostname %s http://%s/\n", proxies[n.name], n.web)
 	}
-	d.printf("\nAsking both by itself:\n\n")
+	d.printf("\nAsking all by itself:\n\n")
 	for _, n := range demoNetworks {
-		for _, host := range []string{demoName, demoWeb} {
-			d.ask(tb, n.name, "from Go", h.In(n.name), host)
+		for _, host := range []string{demoName, n.web} {
+			d.ask(tb, n.name, "from Go", h.Await(n.name), host)
 			d.ask(tb, n.name, "by SOCKS5", d.client(tb, proxies[n.name]), host)
 		}
 	}
@@ -105,12 +121,34 @@ func (d *demo) run(ctx context.Context, tb pvdtest.TB) {
 	if tb.Failed() {
 		return
 	}
-	d.printf("\nNo frame on either link that belongs to the other.\n")
+	d.printf("\nNo frame on any link that belongs to another.\n")
 	if !d.once {
-		d.printf("\nBoth stay until Ctrl-C.\n")
+		d.printf("\nAll stay until Ctrl-C.\n")
 		<-ctx.Done()
 		lab.AssertIsolated()
 	}
+}
+
+// build makes the networks, and the host that is in all of them.
+func (d *demo) build(lab *pvdtest.Lab) *pvdtest.Host {
+	for _, n := range demoNetworks[:2] {
+		lan := lab.LAN(n.name, demoPrefix)
+		lan.Router(demoRouter)
+		lan.DNS(demoDNS, pvdtest.Zone{demoName: demoWeb})
+		lan.Web(demoWeb, demoPage(n.name))
+	}
+	old := lab.LAN("old", "198.51.100.0/24")
+	old.Web(demoOld, demoPage(demoNetworks[2].name))
+	six := lab.LAN("six", demoPrefix6)
+	six.DNS(demoDNS6, pvdtest.Zone{demoName + ".example": demoOld})
+	six.DNS64(pvdtest.NAT64{})
+	six.Router(demoRouter6, pvdtest.Uplink{LAN: old, Addrs: "198.51.100.6"}, pvdtest.NAT64{}, pvdtest.RA{
+		PvD: demoNetworks[2].name, Search: "example",
+		Options: []ra.Option{ra.PREF64{Prefix: netip.MustParsePrefix(demoNAT64), Lifetime: time.Hour}},
+	})
+	h := lab.Host("corp", "home")
+	h.Discover("six")
+	return h
 }
 
 // demoPage is what a network's web server says.
@@ -163,7 +201,7 @@ func (d *demo) ask(tb pvdtest.TB, name, way string, network pvd.Dialer, host str
 	if r.Err != nil {
 		outcome = r.Err.Error()
 	}
-	d.printf("  %-5s %-10s %-21s %s\n", name, way, url, outcome)
+	d.printf("  %-11s %-10s %-22s %s\n", name, way, url, outcome)
 }
 
 // printf says something to whoever watches; if nobody does any more, that is no failure.

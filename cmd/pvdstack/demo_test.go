@@ -21,11 +21,11 @@ func TestDemoOnce(t *testing.T) {
 	if code != 0 {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
-	for _, n := range []string{"corp", "home"} {
+	for _, n := range []string{"corp", "home", "six.example"} {
 		if got := strings.Count(stdout, "This is the wiki of "+n+".\n"); got != 4 {
 			t.Errorf("the page of %s was had %d times, want 4", n, got)
 		}
-		b, err := os.ReadFile(filepath.Join(dir, n+"-host1.pcapng"))
+		b, err := os.ReadFile(filepath.Join(dir, strings.TrimSuffix(n, ".example")+"-host1.pcapng"))
 		if err != nil || !bytes.Contains(b, []byte("This is the wiki of "+n)) {
 			t.Errorf("capture of %s: %d octets, %v", n, len(b), err)
 		}
@@ -62,14 +62,14 @@ func TestDemoStays(t *testing.T) {
 		}
 	}
 	commands := regexp.MustCompile(`(?m)^ +(curl --socks5-hostname (127\.0\.0\.1:\d+) \S+)$`).FindAllStringSubmatch(said.String(), -1)
-	if len(commands) != 4 || commands[0][2] == "127.0.0.1:1080" {
+	if len(commands) != 6 || commands[0][2] == "127.0.0.1:1080" {
 		t.Errorf("it says %q: %s", said.String(), stderr.String())
 	}
 	if _, err := exec.LookPath("curl"); err == nil {
 		for i, c := range commands {
 			args := strings.Fields(c[1])
 			page, err := exec.CommandContext(t.Context(), args[0], append(args[1:], "-sS", "-m", "10")...).CombinedOutput()
-			want := "This is the wiki of " + []string{"corp", "corp", "home", "home"}[i] + ".\n"
+			want := "This is the wiki of " + []string{"corp", "corp", "home", "home", "six.example", "six.example"}[i] + ".\n"
 			if err != nil || string(page) != want {
 				t.Errorf("%s: %q, %v; want %q", c[1], page, err, want)
 			}
