@@ -124,6 +124,23 @@ func (n *Network) Forward(ctx context.Context, msg []byte) ([]byte, dns.Info, er
 	return answer, info, err
 }
 
+// Cached returns what [dns.Resolver.Cached] does, in a network that is one PvD's or follows
+// the default; in others nothing, as to choose a PvD may take time.
+func (n *Network) Cached(b, query []byte) (reply []byte, ok bool) {
+	ref := n.ref
+	if ref == pvd.SystemDefault {
+		ref = n.systemDefault()
+	}
+	if !ref.Attached() {
+		return b, false
+	}
+	d, err := n.use(ref, "lookup")
+	if err != nil {
+		return b, false
+	}
+	return d.resolver.Cached(b, query)
+}
+
 // lookIn looks something up with the resolver of the one PvD that the call is in.
 func lookIn[T any](n *Network, ctx context.Context, name string, look func(*dns.Resolver) (T, error)) (T, error) {
 	var none T

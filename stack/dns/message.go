@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	wire "github.com/miekg/dns"
@@ -252,6 +253,7 @@ type answer struct {
 	server Server
 	rtt    time.Duration
 	at     time.Time
+	layout atomic.Pointer[layout] // of msg; nil: nobody has asked
 }
 
 // read makes an answer of a message.

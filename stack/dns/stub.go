@@ -105,6 +105,9 @@ func (s *Stub) ServePacket(c net.PacketConn) error {
 	}
 	defer s.leave(c)
 	defer c.Close()
+	if udp, ok := c.(*net.UDPConn); ok {
+		return s.serveUDP(udp)
+	}
 	buf := make([]byte, maxMessage)
 	for {
 		n, from, err := c.ReadFrom(buf)
@@ -114,16 +117,21 @@ func (s *Stub) ServePacket(c net.PacketConn) error {
 		if err != nil {
 			return err
 		}
-		m, reply := s.read(buf[:n])
-		switch {
-		case reply != nil:
-			s.sendTo(c, from, m, reply)
-		case m == nil: // not even a header, or an answer: to answer it could go on for ever
-		case asIs(m):
-			s.answerTo(c, from, m, slices.Clone(buf[:n]))
-		default:
-			s.answerTo(c, from, m, nil)
-		}
+		s.take(c, from, buf[:n])
+	}
+}
+
+// take takes in a message that has come by UDP.
+func (s *Stub) take(c net.PacketConn, from net.Addr, b []byte) {
+	m, reply := s.read(b)
+	switch {
+	case reply != nil:
+		s.sendTo(c, from, m, reply)
+	case m == nil: // not even a header, or an answer: to answer it could go on for ever
+	case asIs(m):
+		s.answerTo(c, from, m, slices.Clone(b))
+	default:
+		s.answerTo(c, from, m, nil)
 	}
 }
 

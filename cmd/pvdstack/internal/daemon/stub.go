@@ -104,6 +104,14 @@ func (a learnedAsker) Forward(ctx context.Context, msg []byte) ([]byte, dns.Info
 	return n.Forward(ctx, msg)
 }
 
+func (a learnedAsker) Cached(b, query []byte) ([]byte, bool) {
+	n, err := a.in()
+	if err != nil {
+		return b, false
+	}
+	return n.Cached(b, query)
+}
+
 // serve is the server's task.
 func (s *stub) serve(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { _ = s.close() })
