@@ -15,9 +15,7 @@ import (
 // TestP24_P46_SystemLearns has hosts learn PvDs of real routers and servers. Whatever is
 // learned on one link, the PvDs of the others stay as they are.
 func TestP24_P46_SystemLearns(t *testing.T) {
-	if testing.Short() {
-		t.Skip("slow: waits for servers and for addresses to be found unique")
-	}
+	notShort(t)
 	tuntest.CheckLeaks(t)
 	var all sync.WaitGroup // in parallel whatever -parallel says, since each mostly waits
 	for _, tt := range []struct {
@@ -86,4 +84,12 @@ func learnsDualStack(t *testing.T) {
 		t.Errorf("%d PvDs, want one for each link, and the one that is configured\n%s", len(all), describe(r.host))
 	}
 	w.unchanged()
+}
+
+// notShort skips a test that takes long.
+func notShort(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("slow: waits for servers and for addresses to be found unique")
+	}
 }

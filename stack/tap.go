@@ -10,7 +10,7 @@ import (
 func (a *agent) tap(r *receiver, head []byte, n int) (consumed bool) {
 	ethernet := a.mac != nil
 	kind := learn.KindOf(ethernet, head)
-	if kind == learn.Other || n > learn.MaxFrame {
+	if !a.learnsFrom(kind) || n > learn.MaxFrame {
 		return false
 	}
 	if ethernet && head[0]&1 == 0 && mac(head[:6]) != mac(a.mac) {
@@ -29,6 +29,20 @@ func (a *agent) tap(r *receiver, head []byte, n int) (consumed bool) {
 		r.link.stats.add(dropLearning)
 	}
 	return true
+}
+
+// learnsFrom reports whether frames of a kind are of use to the agent.
+func (a *agent) learnsFrom(kind learn.Kind) bool {
+	switch kind {
+	case learn.Advertisement, learn.Redirect:
+		return a.config.RA
+	case learn.DHCPv4, learn.ARP:
+		return a.config.DHCPv4
+	case learn.DHCPv6:
+		return a.config.DHCPv6
+	case learn.Other:
+	}
+	return false
 }
 
 func (a *agent) give(r *receiver, head []byte, n int) bool {

@@ -18,9 +18,7 @@ import (
 // kernel's packets through NAT and NAT64.
 func TestKernelLearns(t *testing.T) {
 	ns := tuntest.NewNS(t)
-	if _, err := exec.LookPath("busybox"); err != nil {
-		t.Skip("needs busybox for udhcpc")
-	}
+	needsBusybox(t)
 	lab := New(t)
 	internet := lab.LAN("internet", "198.51.100.0/24")
 	internet.Web("198.51.100.80", "the old internet")
@@ -87,5 +85,13 @@ func TestKernelLearns(t *testing.T) {
 	}
 	if s := r.Stats(); s[dropChecksum]+s[dropMeta] != 0 {
 		t.Errorf("router counts %v", s)
+	}
+}
+
+// needsBusybox skips a test where there is no busybox, whose udhcpc is a client.
+func needsBusybox(t *testing.T) {
+	t.Helper()
+	if _, err := exec.LookPath("busybox"); err != nil {
+		t.Skip("needs busybox for udhcpc")
 	}
 }

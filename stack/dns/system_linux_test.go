@@ -331,9 +331,7 @@ func (p *provider) check(t *testing.T, i int, others []*provider) {
 // Servers that others wrote, in namespaces, at the same address: the same names have other
 // answers, and no answer is mixed up, negative ones included. Nothing is asked elsewhere.
 func TestR25_S7_P8_RealServers(t *testing.T) {
-	if testing.Short() {
-		t.Skip("slow: starts name servers")
-	}
+	notShort(t)
 	for _, d := range daemons {
 		t.Run(d.name, func(t *testing.T) {
 			ps := newProviders(t, "corp", "home")
@@ -413,9 +411,7 @@ func (p *provider) judge(t *testing.T) {
 
 // The same servers over TLS and HTTPS.
 func TestRealServersEncrypted(t *testing.T) {
-	if testing.Short() {
-		t.Skip("slow: starts name servers")
-	}
+	notShort(t)
 	for _, d := range daemons {
 		if !d.tls {
 			continue
@@ -450,5 +446,13 @@ func TestRealServersEncrypted(t *testing.T) {
 				t.Errorf("asked without encryption: %v, %v", p.asked, p.stray)
 			}
 		})
+	}
+}
+
+// notShort skips a test that takes long.
+func notShort(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("slow: starts name servers")
 	}
 }
