@@ -41,8 +41,9 @@ const (
 	// none, with AIAll beside them.
 	AIV4Mapped
 	AIAll
-	// AIAddrConfig leaves families out of which the PvD has no address, loopback addresses
-	// not counted.
+	// AIAddrConfig leaves families out of which the PvD has no address; names are not even
+	// asked for those of them. Loopback addresses do not count, nor do link-local ones of
+	// IPv6, which every link has.
 	AIAddrConfig
 
 	allAddrInfoFlags = 1<<iota - 1

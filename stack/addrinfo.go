@@ -25,7 +25,7 @@ func (n *Network) GetAddrInfo(ctx context.Context, node, service string, hints *
 	if hints != nil {
 		g.hints = *hints
 	}
-	port, err := g.check(service)
+	kinds, err := g.check(service)
 	if err != nil {
 		return nil, err
 	}
@@ -42,15 +42,15 @@ func (n *Network) GetAddrInfo(ctx context.Context, node, service string, hints *
 	if err != nil {
 		return nil, lookupError(node, err)
 	}
-	addrs, err := g.addresses(ctx, d, q.remote.at())
+	addrs, name, err := g.addresses(ctx, d, q.remote.at())
 	if err != nil {
 		return nil, err
 	}
-	name, err := g.canonical(ctx, d)
-	if err != nil {
-		return nil, err
+	infos := g.infos(d, addrs, kinds)
+	if g.has(pvd.AICanonName) {
+		infos[0].Name = name
 	}
-	return g.infos(d, addrs, port, name), nil
+	return infos, nil
 }
 
 // addrInfo is one call of GetAddrInfo.
@@ -62,82 +62,87 @@ type addrInfo struct {
 
 func (g *addrInfo) has(f pvd.AddrInfoFlags) bool { return g.hints.Flags&f != 0 }
 
-// check looks at the arguments and returns the service's port.
-func (g *addrInfo) check(service string) (uint16, error) {
+// check looks at the arguments and returns the types of socket, with the service's port.
+func (g *addrInfo) check(service string) ([]socketKind, error) {
 	h := &g.hints
+	kinds := socketTypes(h)
 	switch {
 	case g.node == "" && service == "":
-		return 0, badHints(g.node, "neither node nor service")
+		return nil, badHints(g.node, "neither node nor service")
 	case !h.Flags.Valid():
-		return 0, badHints(g.node, "bad flags")
+		return nil, badHints(g.node, "bad flags")
 	case g.node == "" && g.has(pvd.AICanonName):
-		return 0, badHints(g.node, "the canonical name of no node")
+		return nil, badHints(g.node, "the canonical name of no node")
 	case h.Family != 0 && h.Family != pvd.INET && h.Family != pvd.INET6:
-		return 0, badHints(g.node, "bad family")
-	case len(socketTypes(h)) == 0:
-		return 0, badHints(g.node, "no such type of socket with this protocol")
-	}
-	port, err := strconv.ParseUint(service, 10, 16)
-	switch {
-	case err == nil:
-		return uint16(port), nil
+		return nil, badHints(g.node, "bad family")
+	case len(kinds) == 0:
+		return nil, badHints(g.node, "no such type of socket with this protocol")
 	case service == "":
-		return 0, nil
-	case g.has(pvd.AINumericServ) || errors.Is(err, strconv.ErrRange):
-		return 0, &net.DNSError{Err: "unknown port", Name: service, IsNotFound: true}
+		return kinds, nil
 	}
-	for _, t := range socketTypes(h) {
-		if p, err := new(dns.Resolver).LookupPort(context.Background(), t.network, service); err == nil {
-			return uint16(p), nil
+	number, err := strconv.ParseUint(service, 10, 16)
+	named := err != nil && !g.has(pvd.AINumericServ) && !errors.Is(err, strconv.ErrRange)
+	known := kinds[:0]
+	for _, k := range kinds {
+		k.port = uint16(number)
+		if named {
+			var p int
+			p, err = new(dns.Resolver).LookupPort(context.Background(), k.network, service)
+			k.port = uint16(p)
+		}
+		if err == nil {
+			known = append(known, k)
 		}
 	}
-	return 0, &net.DNSError{Err: "unknown port", Name: service, IsNotFound: true}
+	if len(known) == 0 {
+		return nil, &net.DNSError{Err: "unknown port", Name: service, IsNotFound: true}
+	}
+	return known, nil
 }
 
 func badHints(node, why string) error {
 	return &net.DNSError{Err: why, Name: node, UnwrapErr: syscall.EINVAL}
 }
 
-// A socketKind is a type of socket with its protocol.
+// A socketKind is a type of socket with its protocol, and the port of a service by that.
 type socketKind struct {
 	pvd.SocketType
 	pvd.Protocol
 	network string
+	port    uint16
 }
 
 // socketTypes returns those that the hints leave.
 func socketTypes(h *pvd.Hints) []socketKind {
-	all := []socketKind{{pvd.Stream, pvd.TCP, "tcp"}, {pvd.Datagram, pvd.UDP, "udp"}}
+	all := []socketKind{{pvd.Stream, pvd.TCP, "tcp", 0}, {pvd.Datagram, pvd.UDP, "udp", 0}}
 	return slices.DeleteFunc(all, func(k socketKind) bool {
 		return h.Type != 0 && h.Type != k.SocketType || h.Protocol != 0 && h.Protocol != k.Protocol
 	})
 }
 
-// addresses returns the node's addresses, at least one.
-func (g *addrInfo) addresses(ctx context.Context, d *domain, literal netip.Addr) ([]netip.Addr, error) {
-	var addrs []netip.Addr
+// addresses returns the node's addresses, at least one, and its canonical name.
+func (g *addrInfo) addresses(ctx context.Context, d *domain, literal netip.Addr) (addrs []netip.Addr, name string, err error) {
+	name = g.node
 	switch {
 	case g.node == "":
 		addrs = g.own()
 	case g.numeric:
 		addrs = []netip.Addr{literal}
 	case g.has(pvd.AINumericHost):
-		return nil, &net.DNSError{Err: "not an address", Name: g.node, IsNotFound: true}
+		return nil, "", &net.DNSError{Err: "not an address", Name: g.node, IsNotFound: true}
 	default:
-		found, err := g.lookup(ctx, d)
-		if err != nil {
-			return nil, err
+		if addrs, name, err = g.lookup(ctx, d); err != nil {
+			return nil, "", err
 		}
-		addrs = found
 	}
 	addrs = g.wanted(addrs, g.configured(d))
 	if len(addrs) == 0 {
-		return nil, &net.DNSError{Err: "no address of the family", Name: g.node, IsNotFound: true}
+		return nil, "", &net.DNSError{Err: "no address of the family", Name: g.node, IsNotFound: true}
 	}
 	if g.node != "" {
 		d.sortDestinations(netip.Addr{}, addrs)
 	}
-	return addrs, nil
+	return addrs, name, nil
 }
 
 // own returns what an empty node stands for.
@@ -148,20 +153,25 @@ func (g *addrInfo) own() []netip.Addr {
 	return []netip.Addr{netip.IPv6Loopback(), loopbackOf(netip.IPv4Unspecified())}
 }
 
-// lookup asks for the addresses of those families that can be wanted.
-func (g *addrInfo) lookup(ctx context.Context, d *domain) ([]netip.Addr, error) {
+// lookup asks for the addresses of those families that can be wanted, and no others.
+func (g *addrInfo) lookup(ctx context.Context, d *domain) (addrs []netip.Addr, name string, err error) {
 	config := g.configured(d)
 	four := config(netip.IPv4Unspecified()) && (g.hints.Family != pvd.INET6 || g.has(pvd.AIV4Mapped))
 	six := config(netip.IPv6Unspecified()) && g.hints.Family != pvd.INET
+	network := "ip"
 	switch {
-	case four && six:
-		return d.lookup(ctx, "ip", g.node)
-	case four:
-		return d.lookup(ctx, "ip4", g.node)
-	case six:
-		return d.lookup(ctx, "ip6", g.node)
+	case !four && !six:
+		return nil, "", &net.DNSError{Err: "no address of the family in the PvD", Name: g.node, IsNotFound: true}
+	case !six:
+		network = "ip4"
+	case !four:
+		network = "ip6"
 	}
-	return nil, &net.DNSError{Err: "no address of the family in the PvD", Name: g.node, IsNotFound: true}
+	addrs, name, err = d.resolver.LookupCanonical(ctx, network, g.node)
+	if err != nil {
+		return nil, "", d.lookupFailed(ctx, g.node, err)
+	}
+	return addrs, name, nil
 }
 
 // configured returns what tells whether addresses of a family are of use in the PvD. Without
@@ -170,12 +180,8 @@ func (g *addrInfo) configured(d *domain) func(netip.Addr) bool {
 	if !g.has(pvd.AIAddrConfig) || g.numeric || g.node == "" {
 		return func(netip.Addr) bool { return true }
 	}
-	own := d.plan.Load().addrs
-	return func(a netip.Addr) bool {
-		return slices.ContainsFunc(own, func(o pvd.AddressInfo) bool {
-			return o.Prefix.Addr().Is4() == a.Is4() && (o.State.Usable() || o.State == pvd.Tentative)
-		})
-	}
+	p := d.plan.Load()
+	return func(a netip.Addr) bool { return p.configured(a.Is4()) }
 }
 
 // wanted returns those of the addresses that the hints are for.
@@ -202,22 +208,7 @@ func (g *addrInfo) wanted(addrs []netip.Addr, config func(netip.Addr) bool) []ne
 	return append(six, four...)
 }
 
-// canonical returns the node's canonical name if it is asked for.
-func (g *addrInfo) canonical(ctx context.Context, d *domain) (string, error) {
-	if !g.has(pvd.AICanonName) {
-		return "", nil
-	}
-	if g.numeric {
-		return g.node, nil
-	}
-	name, err := d.resolver.LookupCNAME(ctx, g.node)
-	if err != nil {
-		return "", d.lookupFailed(ctx, g.node, err)
-	}
-	return strings.TrimSuffix(name, "."), nil
-}
-
-func (g *addrInfo) infos(d *domain, addrs []netip.Addr, port uint16, name string) (infos []pvd.AddrInfo) {
+func (g *addrInfo) infos(d *domain, addrs []netip.Addr, kinds []socketKind) (infos []pvd.AddrInfo) {
 	for _, a := range addrs {
 		family := pvd.INET6
 		switch {
@@ -226,13 +217,12 @@ func (g *addrInfo) infos(d *domain, addrs []netip.Addr, port uint16, name string
 		case a.Is4():
 			family = pvd.INET
 		}
-		for _, k := range socketTypes(&g.hints) {
+		for _, k := range kinds {
 			infos = append(infos, pvd.AddrInfo{
-				Family: family, Type: k.SocketType, Protocol: k.Protocol, Addr: netip.AddrPortFrom(a, port), PvD: d.ref,
+				Family: family, Type: k.SocketType, Protocol: k.Protocol, Addr: netip.AddrPortFrom(a, k.port), PvD: d.ref,
 			})
 		}
 	}
-	infos[0].Name = name
 	return infos
 }
 
@@ -260,7 +250,12 @@ func (n *Network) GetNameInfo(ctx context.Context, addr netip.AddrPort, flags pv
 		return "", "", lookupError(host, err)
 	}
 	names, err := d.resolver.LookupAddr(ctx, q.remote.addr.String())
-	if err != nil {
+	// What is no name, of several, is passed over.
+	names = slices.DeleteFunc(names, func(name string) bool { return name == "." })
+	if len(names) == 0 && err == nil {
+		err = &net.DNSError{Err: "no name", Name: host, IsNotFound: true}
+	}
+	if len(names) == 0 {
 		err = d.lookupFailed(ctx, host, err)
 		if de := (*net.DNSError)(nil); flags&pvd.NINameReqd != 0 || !errors.As(err, &de) || !de.IsNotFound {
 			return "", "", err

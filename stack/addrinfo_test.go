@@ -1,6 +1,7 @@
 package stack_test
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/netip"
@@ -9,7 +10,10 @@ import (
 	"syscall"
 	"testing"
 
+	wire "github.com/miekg/dns"
+
 	"github.com/pvdstack/pvdstack/pvd"
+	"github.com/pvdstack/pvdstack/pvd/pvdtest"
 	"github.com/pvdstack/pvdstack/stack"
 )
 
@@ -52,6 +56,7 @@ func TestS33_GetAddrInfo(t *testing.T) {
 		{"both types", both, "four", "53", pvd.Hints{}, "10.0.0.2:53 10.0.0.2:53"},
 		{"by protocol", both, "four", "53", pvd.Hints{Protocol: pvd.UDP}, "10.0.0.2:53"},
 		{"family", both, "both", "80", pvd.Hints{Type: pvd.Stream, Family: pvd.INET}, "10.0.0.2:80"},
+		{"a service of TCP", both, "four", "ssh", pvd.Hints{}, "10.0.0.2:22"},
 		{"no service", both, "four", "", pvd.Hints{Type: pvd.Stream}, "10.0.0.2:0"},
 		{"mapped", both, "four", "80", pvd.Hints{Type: pvd.Stream, Family: pvd.INET6, Flags: pvd.AIV4Mapped}, "[::ffff:10.0.0.2]:80"},
 		{"mapped not needed", both, "both", "80", pvd.Hints{Type: pvd.Stream, Family: pvd.INET6, Flags: pvd.AIV4Mapped}, "[2001:db8::2]:80"},
@@ -156,5 +161,43 @@ func TestS34_GetNameInfo(t *testing.T) {
 		} else if got := []string{host, service}; err != nil || !slices.Equal(got, tt.want) {
 			t.Errorf("%s %b: %q, %v, want %q", tt.addr, tt.flags, got, err, tt.want)
 		}
+	}
+}
+
+// TestR26_AddrConfigAsksForNoOtherFamily has PvDs of one family, on Ethernet, where there is
+// a link-local IPv6 address in any case: a family that is not configured is not asked for,
+// the canonical name or not.
+func TestR26_AddrConfigAsksForNoOtherFamily(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		prefix, server string
+		addr           string
+		typ            uint16
+	}{
+		{"192.168.1.0/24", "192.168.1.53", "192.168.1.80:80", wire.TypeA},
+		{"2001:db8:1::/64", "2001:db8:1::53", "[2001:db8:1::80]:80", wire.TypeAAAA},
+	} {
+		lab := pvdtest.New(t, pvdtest.ManualTime())
+		lan := lab.LAN("corp", tt.prefix)
+		b := lan.BadDNS(tt.server, pvdtest.Zone{"www": "192.168.1.80 2001:db8:1::80"})
+		n := lab.Host("corp").Await("corp")
+		for _, flags := range []pvd.AddrInfoFlags{pvd.AIAddrConfig, pvd.AIAddrConfig | pvd.AICanonName} {
+			var infos []pvd.AddrInfo
+			var err error
+			lab.Run(func() {
+				infos, err = n.GetAddrInfo(context.Background(), "www", "80", &pvd.Hints{Type: pvd.Stream, Flags: flags})
+			})
+			if err != nil || len(infos) != 1 || infos[0].Addr.String() != tt.addr {
+				t.Errorf("%v: %+v, %v", tt.prefix, infos, err)
+			} else if want := map[bool]string{true: "www.corp.example"}[flags&pvd.AICanonName != 0]; infos[0].Name != want {
+				t.Errorf("canonical name %q, want %q", infos[0].Name, want)
+			}
+		}
+		for _, a := range b.Asked() {
+			if a.Type != tt.typ {
+				t.Errorf("%v: asked for type %d of %s", tt.prefix, a.Type, a.Name)
+			}
+		}
+		lab.AssertIsolated()
 	}
 }

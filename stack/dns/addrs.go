@@ -24,13 +24,21 @@ import (
 // where that ended the lookup, and the connection's where no server could be reached:
 // [pvd.ErrNoPvD] for instance. In a PvD without server it is none of these.
 func (r *Resolver) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
+	addrs, _, err := r.LookupCanonical(ctx, network, host)
+	return addrs, err
+}
+
+// LookupCanonical is LookupNetIP that also returns the name which the addresses are those of,
+// at the end of host's chain of aliases, without a dot at its end. It is host's own, with
+// what the search list adds to it, where there is none that a host can have.
+func (r *Resolver) LookupCanonical(ctx context.Context, network, host string) (addrs []netip.Addr, canonical string, err error) {
 	addrs, types, err := known(ctx, network, host)
 	if err != nil || len(addrs) > 0 {
-		return addrs, err
+		return addrs, plainForm(host), err
 	}
 	tasks, err := r.search(ctx, host, nil, types...)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	n := 0
 	for i := range tasks {
@@ -40,11 +48,16 @@ func (r *Resolver) LookupNetIP(ctx context.Context, network, host string) ([]net
 	}
 	addrs = make([]netip.Addr, 0, n)
 	for i := range tasks {
-		if tasks[i].err == nil {
-			addrs = append(addrs, tasks[i].a.addrs...)
+		t := &tasks[i]
+		if t.err != nil {
+			continue
+		}
+		addrs = append(addrs, t.a.addrs...)
+		if canonical = t.a.name; checkName(canonical) != nil {
+			canonical = t.q.name
 		}
 	}
-	return addrs, nil
+	return addrs, canonical, nil
 }
 
 // LookupFamilies is LookupNetIP for those who can make use of the addresses of one family

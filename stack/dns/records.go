@@ -102,9 +102,13 @@ func (r *Resolver) LookupCNAME(ctx context.Context, host string) (string, error)
 		return "", err
 	}
 	for _, t := range tasks {
-		if t.err == nil {
-			return t.a.name + ".", nil
+		if t.err != nil {
+			continue
 		}
+		if checkName(t.a.name) != nil {
+			return "", dnsError(host, Server{}, errBadRecords)
+		}
+		return t.a.name + ".", nil
 	}
 	return "", dnsError(host, Server{}, errNoData) // not so: search found some
 }

@@ -409,3 +409,37 @@ func TestTrace(t *testing.T) {
 		}
 	}
 }
+
+// The canonical name is that of the addresses returned, by whichever suffix, and one that
+// hosts can have.
+func TestLookupCanonical(t *testing.T) {
+	s := serve(t, func(q *query) {
+		switch {
+		case q.name() == "wiki.a." && q.Question[0].Qtype == wire.TypeAAAA:
+			q.answer(t, q.reply(t, "wiki.a. 60 IN CNAME six.a.", "six.a. 60 IN AAAA fd00::1"))
+		case q.name() == "wiki.a.":
+			q.answer(t, q.reply(t))
+		case q.name() == "wiki.b." && q.Question[0].Qtype == wire.TypeA:
+			q.answer(t, q.reply(t, "wiki.b. 60 IN CNAME four.b.", "four.b. 60 IN A 10.0.0.1"))
+		case q.name() == "odd.a.":
+			q.answer(t, q.reply(t, `odd.a. 60 IN CNAME $(reboot).a.`, `$(reboot).a. 60 IN A 10.0.0.2`))
+		default:
+			q.answer(t, q.reply(t))
+		}
+	})
+	r := resolver([]string{"a", "b"}, s)
+	for _, tt := range []struct{ network, host, addr, name string }{
+		{"ip", "wiki", "fd00::1", "six.a"},
+		{"ip4", "wiki", "10.0.0.1", "four.b"},
+		{"ip4", "odd.a", "10.0.0.2", "odd.a"},
+		{"ip4", "localhost", "127.0.0.1", "localhost"},
+	} {
+		got, name, err := r.LookupCanonical(t.Context(), tt.network, tt.host)
+		if err != nil || !slices.Equal(got, addrs(tt.addr)) || name != tt.name {
+			t.Errorf("%s %s: %v, %q, %v", tt.network, tt.host, got, name, err)
+		}
+	}
+	if name, err := r.LookupCNAME(t.Context(), "odd.a"); err == nil {
+		t.Errorf("a name that is none: %q", name)
+	}
+}
