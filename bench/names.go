@@ -90,14 +90,14 @@ func (b *bench) namesOn(ctx context.Context, kind string) (err error) {
 			if l.name == laneResolver {
 				return n.lookups(ctx, count/4)
 			}
-			return n.dnsperf(ctx, n.k.peer, 53, n.questions(count/4, true), 1)
+			return n.dnsperf(ctx, netip.AddrPortFrom(n.k.peer, 53), n.questions(count/4, true), 1)
 		}, laneResolver, laneDNSPerf2},
 		{"cached", colCached, []string{laneDNSMasq, laneStub, laneDNSMasq2}, 0.7, func(ctx context.Context, l lane) (float64, error) {
-			port := dnsmasqPort
+			server := loopback(dnsmasqPort)
 			if l.name == laneStub {
-				port = stubPort
+				server = loopback(stubPort)
 			}
-			return n.dnsperf(ctx, netip.AddrFrom4([4]byte{127, 0, 0, 1}), port, n.questions(cachedNames, false), max(count/cachedNames, 2))
+			return n.dnsperf(ctx, server, n.questions(cachedNames, false), max(count/cachedNames, 2))
 		}, laneStub, laneDNSMasq2},
 		{"cache", colCacheAlone, []string{laneCache}, 1e6, func(ctx context.Context, _ lane) (float64, error) {
 			return n.cached(ctx, b.meter.window)
@@ -192,18 +192,28 @@ func (n *nameBed) serve(ns namespace, args ...string) error {
 	return nil
 }
 
-// await waits until both servers with caches answer.
+// await waits until all servers answer.
 func (n *nameBed) await(ctx context.Context) error {
-	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		var err error
-		for _, port := range []int{dnsmasqPort, stubPort} {
-			_, e := n.dnsperf(ctx, netip.AddrFrom4([4]byte{127, 0, 0, 1}), port, n.questions(1, false), 1)
-			err = errors.Join(err, e)
-		}
-		if err == nil || time.Now().After(end) {
-			return err
+	for _, server := range []netip.AddrPort{netip.AddrPortFrom(n.k.peer, 53), loopback(dnsmasqPort)} {
+		for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+			// It listens for UDP before.
+			c, err := new(net.Dialer).DialContext(ctx, "tcp", server.String())
+			if err == nil {
+				c.Close() //nolint:errcheck // nothing was said
+				break
+			}
+			if time.Now().After(end) {
+				return fmt.Errorf("dnsmasq: %w", err)
+			}
 		}
 	}
+	_, err := n.dnsperf(ctx, loopback(stubPort), n.questions(1, false), 1)
+	return err
+}
+
+// loopback returns a port of this machine's own.
+func loopback(port uint16) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port)
 }
 
 func (n *nameBed) close() (err error) {
@@ -236,8 +246,8 @@ var (
 )
 
 // dnsperf asks a server by the kernel all that is in a file, so many times.
-func (n *nameBed) dnsperf(ctx context.Context, server netip.Addr, port int, file string, times int) (float64, error) {
-	out, err := exec.CommandContext(ctx, "dnsperf", "-s", server.String(), "-p", strconv.Itoa(port), "-d", file,
+func (n *nameBed) dnsperf(ctx context.Context, server netip.AddrPort, file string, times int) (float64, error) {
+	out, err := exec.CommandContext(ctx, "dnsperf", "-s", server.Addr().String(), "-p", strconv.Itoa(int(server.Port())), "-d", file,
 		"-n", strconv.Itoa(times), "-q", strconv.Itoa(outstanding), "-e").CombinedOutput()
 	m, l := perSecond.FindSubmatch(out), lost.FindSubmatch(out)
 	if err != nil || m == nil || l == nil || string(l[1]) != "0" || !noError.Match(out) {
