@@ -10,7 +10,8 @@ import (
 // that goes on meanwhile is ahead by that of the one that does not.
 func suspended() time.Duration {
 	var boot, mono unix.Timespec
-	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot) != nil || unix.ClockGettime(unix.CLOCK_MONOTONIC, &mono) != nil {
+	// In this order, so that what passes between the two does not make it negative.
+	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &mono) != nil || unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot) != nil {
 		return 0
 	}
 	return time.Duration(boot.Nano() - mono.Nano())
