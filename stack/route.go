@@ -4,8 +4,6 @@ import (
 	"context"
 	"net/netip"
 
-	"gvisor.dev/gvisor/pkg/tcpip"
-
 	"github.com/pvdstack/pvdstack/pvd"
 )
 
@@ -37,13 +35,10 @@ func (n *Network) Route(ctx context.Context, dst netip.Addr) (Route, error) {
 
 func (d *domain) routeOf(p path, dst netip.Addr) Route {
 	r := Route{PvD: d.ref, Link: d.zoneOf(p.nic), Source: d.withZone(p.src, p.nic), NextHop: dst}
-	g, err := d.stk.FindRoute(p.nic, toAddr(p.src), toAddr(dst.WithZone("")), protocolOf(dst), false)
-	if err != nil {
-		return r // it has gone meanwhile
-	}
-	defer g.Release()
-	if hop := g.NextHop(); hop != (tcpip.Address{}) {
-		r.NextHop = d.withZone(fromAddr(hop), p.nic)
+	if l, ok := d.plan.Load().linkOfNIC(p.nic); ok {
+		if hop, ok := l.port.nextHop(p.src, dst.WithZone("")); ok {
+			r.NextHop = d.withZone(hop, p.nic)
+		}
 	}
 	return r
 }

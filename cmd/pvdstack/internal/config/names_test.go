@@ -33,7 +33,7 @@ func TestNamesFaults(t *testing.T) {
 		{"no path", "[dot]", "[h2]", `c:8:23: the server has no "path": want a URI template such as /dns-query{?dns}`},
 		{"path", "[dot]", "[h2], path: dns-query", `c:8:93: path "dns-query" is no URI template of a DNS server: want one such as /dns-query{?dns}`},
 		{"port", "[dot]", "[dot], port: 0", `c:8:94: port is 0: want a whole number from 1 to 65535`},
-		{"strategy", "parallel", "paralel", `c:8:112: strategy "paralel" is not known: did you mean "parallel"?`},
+		{"strategy", "parallel", "paralle", `c:8:112: strategy "paralle" is not known: did you mean "parallel"?`},
 		{"timeout", "2s", "2", `c:8:131: timeout is the number 2: want a text, so put it in quotes`},
 		{"timeout, bare", "2s", "'2'", `c:8:131: timeout is "2": want a time up to 24 hours such as 1s or 500ms`},
 		{"ndots", "ndots: 2", "ndots: 128", `c:8:142: ndots is 128: want a whole number from 1 to 127`},
