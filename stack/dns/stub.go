@@ -3,6 +3,7 @@ package dns
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"slices"
@@ -97,7 +98,27 @@ func (s *Stub) leave(c interface{ Close() error }) {
 	s.active.Done()
 }
 
-// ServePacket answers what arrives at c, which it closes, until Close or an error of c's. It
+// enduring returns the error with which serving ends after err: nil if that may pass, when
+// some time has gone by.
+func (s *Stub) enduring(err error) error {
+	switch {
+	case s.ctx.Err() != nil:
+		return net.ErrClosed
+	case errors.Is(err, net.ErrClosed), errors.Is(err, io.EOF), errors.Is(err, pvd.ErrNoPvD):
+		return err
+	}
+	s.log.Warn("cannot take questions", "op", "dns stub", "err", err)
+	over := make(chan struct{})
+	defer s.config.Clock.AfterFunc(acceptPause, func() { close(over) }).Stop()
+	select {
+	case <-over:
+		return nil
+	case <-s.ctx.Done():
+		return net.ErrClosed
+	}
+}
+
+// ServePacket answers what arrives at c, which it closes, until Close or c is closed. It
 // returns net.ErrClosed after Close.
 func (s *Stub) ServePacket(c net.PacketConn) error {
 	if !s.enter(c) {
@@ -111,11 +132,11 @@ func (s *Stub) ServePacket(c net.PacketConn) error {
 	buf := make([]byte, maxMessage)
 	for {
 		n, from, err := c.ReadFrom(buf)
-		if s.ctx.Err() != nil {
-			return net.ErrClosed
-		}
 		if err != nil {
-			return err
+			if err = s.enduring(err); err != nil {
+				return err
+			}
+			continue
 		}
 		s.take(c, from, buf[:n])
 	}
@@ -178,7 +199,7 @@ func (s *Stub) answerTo(c net.PacketConn, from net.Addr, m *wire.Msg, raw []byte
 // sizeOf returns how long an answer by UDP may be.
 func sizeOf(m *wire.Msg) int {
 	if o := m.IsEdns0(); o != nil {
-		return max(wire.MinMsgSize, int(o.UDPSize()))
+		return min(max(wire.MinMsgSize, int(o.UDPSize())), maxStubDatagram)
 	}
 	return wire.MinMsgSize
 }
@@ -234,6 +255,9 @@ func (s *Stub) read(b []byte) (m, reply *wire.Msg) {
 
 // answer asks, and returns the reply.
 func (s *Stub) answer(m *wire.Msg) *wire.Msg {
+	if r := reserved(m); r != nil {
+		return r
+	}
 	ctx, cancel := s.patience()
 	defer cancel()
 	q := m.Question[0]
@@ -251,6 +275,31 @@ func (s *Stub) answer(m *wire.Msg) *wire.Msg {
 	a.AuthenticatedData = a.AuthenticatedData && (m.AuthenticatedData || o != nil && o.Do())
 	setEDNS(a, o)
 	return a
+}
+
+// reserved returns the reply about a name that nobody is asked for (see special), nil if it is
+// none of those.
+func reserved(m *wire.Msg) *wire.Msg {
+	q := m.Question[0]
+	addrs, ok := special(q.Name)
+	if !ok || q.Qclass != wire.ClassINET {
+		return nil
+	}
+	r := failure(m, wire.RcodeSuccess)
+	if len(addrs) == 0 {
+		r.Rcode = wire.RcodeNameError
+	}
+	for _, a := range addrs {
+		h := wire.RR_Header{Name: q.Name, Class: wire.ClassINET, Rrtype: wire.TypeAAAA}
+		switch {
+		case a.Is6() && q.Qtype == wire.TypeAAAA:
+			r.Answer = append(r.Answer, &wire.AAAA{Hdr: h, AAAA: a.AsSlice()})
+		case a.Is4() && q.Qtype == wire.TypeA:
+			h.Rrtype = wire.TypeA
+			r.Answer = append(r.Answer, &wire.A{Hdr: h, A: a.AsSlice()})
+		}
+	}
+	return r
 }
 
 // forward passes a message on as it is. The reply is what to say if there is no answer.
@@ -303,11 +352,12 @@ func failure(m *wire.Msg, code int) *wire.Msg {
 }
 
 // setEDNS puts our own OPT record into a reply, if the client knows of them; that of the
-// server was between it and us (RFC 6891 section 6.1.1).
+// server was between it and us (RFC 6891 section 6.1.1), and so was a signature that the
+// client has not asked for: with one in it, a reply would not be cut to size.
 func setEDNS(r *wire.Msg, client *wire.OPT) {
 	rest := r.Extra[:0]
 	for _, rr := range r.Extra {
-		if rr.Header().Rrtype != wire.TypeOPT {
+		if t := rr.Header().Rrtype; t != wire.TypeOPT && t != wire.TypeTSIG {
 			rest = append(rest, rr)
 		}
 	}

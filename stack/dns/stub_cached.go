@@ -83,7 +83,7 @@ func (p *plainQuery) read(msg []byte) bool {
 		int(binary.BigEndian.Uint16(rest[9:])) != len(rest)-optLen {
 		return false
 	}
-	p.size = max(p.size, int(binary.BigEndian.Uint16(rest[3:])))
+	p.size = min(max(p.size, int(binary.BigEndian.Uint16(rest[3:]))), maxStubDatagram)
 	p.dnssec = binary.BigEndian.Uint16(rest[7:])&flagDNSSEC != 0
 	return true
 }
@@ -221,11 +221,11 @@ func (s *Stub) serveUDP(c *net.UDPConn) error {
 	buf, out := make([]byte, maxMessage), make([]byte, 0, maxMessage)
 	for {
 		n, from, err := c.ReadFromUDPAddrPort(buf)
-		if s.ctx.Err() != nil {
-			return net.ErrClosed
-		}
 		if err != nil {
-			return err
+			if err = s.enduring(err); err != nil {
+				return err
+			}
+			continue
 		}
 		if cache != nil {
 			if reply, ok := cache.Cached(out, buf[:n]); ok {

@@ -5,14 +5,13 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
-	"time"
 
 	wire "github.com/miekg/dns"
 )
 
-// Serve answers what connections to l ask, which it closes, until Close or an error of l's.
-// It returns net.ErrClosed after Close.
+// Serve answers what connections to l ask, which it closes, until Close or l is closed. It returns net.ErrClosed after Close.
 func (s *Stub) Serve(l net.Listener) error {
 	if !s.enter(l) {
 		return errors.Join(net.ErrClosed, l.Close())
@@ -21,14 +20,11 @@ func (s *Stub) Serve(l net.Listener) error {
 	defer l.Close()
 	for {
 		c, err := l.Accept()
-		if s.ctx.Err() != nil {
-			if err == nil {
-				_ = c.Close()
-			}
-			return net.ErrClosed
-		}
 		if err != nil {
-			return err
+			if err = s.enduring(err); err != nil {
+				return err
+			}
+			continue
 		}
 		if !s.admit() {
 			s.log.Debug("too many connections", "op", "dns stub")
@@ -70,11 +66,15 @@ func (s *Stub) converse(c net.Conn) {
 	var writing sync.Mutex
 	var answering sync.WaitGroup
 	defer answering.Wait()
-	pipelined := make(chan struct{}, maxPipelined)
+	pipelined := make(chan struct{}, maxStubPipelined)
 	for {
-		_ = c.SetReadDeadline(time.Now().Add(stubIdleTimeout)) // what fails here fails in reading
+		_ = c.SetReadDeadline(s.config.Clock.Now().Add(stubIdleTimeout)) // what fails here fails in reading
 		var length [2]byte
-		if _, err := io.ReadFull(c, length[:]); err != nil {
+		n, err := io.ReadFull(c, length[:])
+		if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && len(pipelined) > 0 {
+			continue // who waits for an answer is not idle (RFC 7766 section 3)
+		}
+		if err != nil {
 			return
 		}
 		b := make([]byte, binary.BigEndian.Uint16(length[:]))
@@ -127,7 +127,7 @@ func (s *Stub) write(c net.Conn, writing *sync.Mutex, b []byte) {
 	}
 	writing.Lock()
 	defer writing.Unlock()
-	_ = c.SetWriteDeadline(time.Now().Add(stubIdleTimeout))
+	_ = c.SetWriteDeadline(s.config.Clock.Now().Add(stubIdleTimeout))
 	if _, err := c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(b))), b...)); err != nil {
 		_ = c.Close()
 	}

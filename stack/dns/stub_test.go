@@ -44,6 +44,13 @@ func (a *asker) Query(ctx context.Context, q dns.Question) (*wire.Msg, dns.Info,
 			m.Answer = append(m.Answer, &wire.A{Hdr: h, A: net.IPv4(10, 0, 0, byte(i))})
 		}
 		return m, dns.Info{}, nil
+	case name == "huge.":
+		for i := range 400 {
+			m.Answer = append(m.Answer, &wire.A{Hdr: h, A: net.IPv4(10, 0, byte(i/256), byte(i))})
+		}
+		// A signature that nobody has asked for, with which nothing would be cut.
+		m.Extra = append(m.Extra, &wire.TSIG{Hdr: wire.RR_Header{Name: "key.", Rrtype: wire.TypeTSIG, Class: wire.ClassANY}, Algorithm: wire.HmacSHA256})
+		return m, dns.Info{}, nil
 	case q.Type == 65280:
 		h.Rrtype = q.Type
 		m.Answer = append(m.Answer, &wire.RFC3597{Hdr: h, Rdata: "c0ffee"})
@@ -160,6 +167,55 @@ func TestStubSizes(t *testing.T) {
 	}
 	if r := exchange(t, "tcp", addr, ask("large.", wire.TypeA)); r.Truncated || len(r.Answer) != 200 {
 		t.Errorf("truncated %v, %d answers", r.Truncated, len(r.Answer))
+	}
+	// Whatever the client takes, a datagram has its limit.
+	huge := ask("huge.", wire.TypeA).SetEdns0(65535, false)
+	r := exchange(t, "udp", addr, huge)
+	if r.Compress = true; !r.Truncated || len(r.Answer) < 200 || len(packed(t, r)) > 4096 || r.IsTsig() != nil {
+		t.Errorf("truncated %v, %d answers, signed %v", r.Truncated, len(r.Answer), r.IsTsig())
+	}
+	if r := exchange(t, "tcp", addr, huge); r.Truncated || len(r.Answer) != 400 || r.IsTsig() != nil {
+		t.Errorf("truncated %v, %d answers, signed %v", r.Truncated, len(r.Answer), r.IsTsig())
+	}
+}
+
+// TestStubReservedNames has nobody be asked for names that never go to a server.
+func TestStubReservedNames(t *testing.T) {
+	a := &asker{}
+	addr := serveStub(t, a)
+	for _, tt := range []struct {
+		name  string
+		typ   uint16
+		rcode int
+		want  string
+	}{
+		{"localhost.", wire.TypeA, wire.RcodeSuccess, "127.0.0.1"},
+		{"x.LocalHost.", wire.TypeAAAA, wire.RcodeSuccess, "::1"},
+		{"localhost.", wire.TypeMX, wire.RcodeSuccess, ""},
+		{"secret.onion.", wire.TypeA, wire.RcodeNameError, ""},
+		{"x.invalid.", wire.TypeTXT, wire.RcodeNameError, ""},
+	} {
+		for _, network := range []string{"udp", "tcp"} {
+			r := exchange(t, network, addr, ask(tt.name, tt.typ))
+			got := ""
+			for _, rr := range r.Answer {
+				switch rr := rr.(type) {
+				case *wire.A:
+					got = rr.A.String()
+				case *wire.AAAA:
+					got = rr.AAAA.String()
+				}
+				if rr.Header().Name != tt.name {
+					t.Errorf("%s: %v", tt.name, rr)
+				}
+			}
+			if r.Rcode != tt.rcode || got != tt.want || !r.RecursionAvailable {
+				t.Errorf("%s %d: %v", tt.name, tt.typ, r)
+			}
+		}
+	}
+	if n := a.asked.Load(); n != 0 {
+		t.Errorf("%d questions were asked", n)
 	}
 }
 
