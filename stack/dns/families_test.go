@@ -61,14 +61,26 @@ func TestLookupFamilies(t *testing.T) {
 		want                string // what is given when, or "!" and a part of the error
 		took                time.Duration
 	}{
-		{"IPv6 first", "ip", "wiki.a", families{"AAAA wiki.a.": {addr: "fd00::1"}, "A wiki.a.": {late: 300 * ms, addr: "10.0.0.1"}},
-			"0s [fd00::1], 300ms [10.0.0.1]", 300 * ms},
-		{"IPv4 first", "ip", "wiki.a", families{"AAAA wiki.a.": {late: 300 * ms, addr: "fd00::1"}, "A wiki.a.": {addr: "10.0.0.1"}},
-			"0s [10.0.0.1], 300ms [fd00::1]", 300 * ms},
-		{"one is silent", "ip", "wiki.a", families{"AAAA wiki.a.": {late: time.Minute}, "A wiki.a.": {addr: "10.0.0.1"}},
-			"0s [10.0.0.1]", 1500 * ms},
-		{"one fails", "ip", "wiki.a", families{"AAAA wiki.a.": {rcode: wire.RcodeServerFailure}, "A wiki.a.": {addr: "10.0.0.1"}},
-			"0s [10.0.0.1]", 0},
+		{
+			"IPv6 first", "ip", "wiki.a",
+			families{"AAAA wiki.a.": {addr: "fd00::1"}, "A wiki.a.": {late: 300 * ms, addr: "10.0.0.1"}},
+			"0s [fd00::1], 300ms [10.0.0.1]", 300 * ms,
+		},
+		{
+			"IPv4 first", "ip", "wiki.a",
+			families{"AAAA wiki.a.": {late: 300 * ms, addr: "fd00::1"}, "A wiki.a.": {addr: "10.0.0.1"}},
+			"0s [10.0.0.1], 300ms [fd00::1]", 300 * ms,
+		},
+		{
+			"one is silent", "ip", "wiki.a",
+			families{"AAAA wiki.a.": {late: time.Minute}, "A wiki.a.": {addr: "10.0.0.1"}},
+			"0s [10.0.0.1]", 1500 * ms,
+		},
+		{
+			"one fails", "ip", "wiki.a",
+			families{"AAAA wiki.a.": {rcode: wire.RcodeServerFailure}, "A wiki.a.": {addr: "10.0.0.1"}},
+			"0s [10.0.0.1]", 0,
+		},
 		{"one family", "ip6", "wiki.a", families{"AAAA wiki.a.": {addr: "fd00::1"}, "A wiki.a.": {addr: "10.0.0.1"}}, "0s [fd00::1]", 0},
 		{"an address", "ip", "192.0.2.1", nil, "0s [192.0.2.1]", 0},
 		{"localhost", "ip", "localhost", nil, "0s [::1 127.0.0.1]", 0},
