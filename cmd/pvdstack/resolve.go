@@ -41,8 +41,8 @@ With --pvd only that PvD is built; without, all are, and NAME is in the one that
 "rules" for everybody and "default" give it. Without --type it is addresses that are looked
 up, by the search list too; with it, records of NAME as it is.
 
-It has hardware addresses and leases of its own, which it gives back, and nothing of "state":
-the network sees one more host for a moment. So it can not stand in for a "run" that is at
+It has hardware addresses and leases of its own, of which it gives back what it has come to
+use, and nothing of "state": the network sees one more host for a moment. So it can not stand in for a "run" that is at
 work: devices that "run" has made, and the addresses of PvDs that are not learned, are taken.
 Ask a DNS server of its configuration ("dns") then.
 

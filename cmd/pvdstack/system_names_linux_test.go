@@ -298,3 +298,40 @@ func TestSystemResolve(t *testing.T) {
 	}
 	checkUnchanged(t, host, before)
 }
+
+// TestSystemResolveLearned looks a name up in a PvD that is learned from dnsmasq. The lease is given
+// back.
+func TestSystemResolveLearned(t *testing.T) {
+	host := tuntest.NewNS(t)
+	leases := learningNetwork(t, host, "wan0", "isp")
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := settled(t, host)
+	state := filepath.Join(t.TempDir(), "state")
+	for _, tt := range []struct {
+		discover, config string
+		args             []string
+		want             string
+		code             int
+	}{
+		{"{dhcp4: true}", "pvds: {home: {match: {link: a}}}\ndefault: home\nstate: " + state + "\n", []string{"--pvd", "home", "--type", "A", "www.corp.example"}, "IN\tA\t192.168.1.1\n", 0},
+		{"{ra: true}", "", []string{"--pvd", "corp.example.com", "--wait", "500ms", "www"}, "pvdstack: within 500ms: pvd corp.example.com has not been learned: ", 1},
+	} {
+		cmd := host.Command(append([]string{path, "resolve", "-c", "-"}, tt.args...)...)
+		cmd.Stdin = strings.NewReader("links:\n  a: {type: packet, interface: wan0, discover: " + tt.discover + "}\n" + tt.config)
+		out, err := cmd.CombinedOutput()
+		if code := cmd.ProcessState.ExitCode(); code != tt.code || !strings.Contains(string(out), tt.want) || code == 0 && !strings.Contains(string(out), "192.168.1.1") {
+			t.Errorf("%q: %v, exit code %d, no %q in\n%s", tt.args, err, code, tt.want, out)
+		}
+	}
+	if _, err := os.Stat(state); err == nil {
+		t.Error("resolve keeps state")
+	}
+	eventually(t, "the leases are given back", func() bool {
+		text, err := os.ReadFile(leases)
+		return err == nil && !strings.Contains(string(text), " 192.168.1.1")
+	}, linkwatch/20)
+	checkUnchanged(t, host, before)
+}
