@@ -58,11 +58,11 @@ type outcome struct {
 // to have. Of the errors that of the first address tells most.
 func (dl *dialing) race(ctx context.Context, addrs []netip.Addr) (net.Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	r := &race{
 		dialing: dl, waiting: addrs, ready: len(addrs) > 0,
 		found: make(chan found, maxFound), outcomes: make(chan outcome, maxAttempts),
 	}
+	defer r.finish(cancel)
 	if !r.ready {
 		r.lookup(ctx)
 	}
@@ -100,6 +100,17 @@ func (dl *dialing) race(ctx context.Context, addrs []netip.Addr) (net.Conn, erro
 	}
 }
 
+// finish ends what still runs, and waits for those who find addresses: whoever traces them is
+// told before the call returns.
+func (r *race) finish(cancel func()) {
+	cancel()
+	for r.sources > 0 {
+		if f := <-r.found; f.over {
+			r.sources--
+		}
+	}
+}
+
 // lookup has the addresses of the host's name come, those of each family as soon as they are
 // known.
 func (r *race) lookup(ctx context.Context) {
@@ -114,7 +125,8 @@ func (r *race) lookup(ctx context.Context) {
 }
 
 // take takes what has been found. With the first addresses attempts may begin, but that those
-// of IPv4 wait a moment for others of IPv6 (RFC 8305 section 3), where those are of use.
+// of IPv4 wait a moment for others of IPv6 (RFC 8305 section 3), where those are of use; and
+// the other way round where the PvD's policy prefers IPv4.
 func (r *race) take(ctx context.Context, f found) {
 	if f.over {
 		r.sources--
@@ -123,7 +135,7 @@ func (r *race) take(ctx context.Context, f found) {
 		r.none = f.err
 	}
 	addrs := slices.DeleteFunc(f.addrs, func(a netip.Addr) bool { return !r.family.allows(a) })
-	six := !f.translated && slices.ContainsFunc(addrs, netip.Addr.Is6)
+	six := !f.translated && slices.ContainsFunc(addrs, func(a netip.Addr) bool { return a.Is6() && !r.waitsFor4(a) })
 	if !f.translated && r.translates(addrs) {
 		r.sources++
 		go func() { // ends with ctx
@@ -137,8 +149,24 @@ func (r *race) take(ctx context.Context, f found) {
 
 // waitsFor6 reports whether IPv6 addresses may be preferred, so that IPv4 has to wait.
 func (r *race) waitsFor6() bool {
-	return r.family == anyFamily && !r.local.Addr().Is4() && !r.d.lacks(false, r.local.Addr())
+	return r.family == anyFamily && !r.local.Addr().Is4() && !r.d.lacks(false, r.local.Addr()) && !r.prefers4(anyGlobal6)
 }
+
+// waitsFor4 reports whether IPv4 addresses may be preferred to an IPv6 one, so that this has
+// to wait.
+func (r *race) waitsFor4(a netip.Addr) bool {
+	return r.family == anyFamily && !r.local.Addr().Is6() && !r.d.lacks(true, r.local.Addr()) && r.prefers4(a)
+}
+
+// prefers4 reports whether the PvD's policy prefers IPv4 destinations to an IPv6 one
+// (RFC 6724 section 6, rule 6).
+func (r *race) prefers4(a netip.Addr) bool {
+	s := r.d.plan.Load().selector
+	return s.Precedence(netip.IPv4Unspecified()) > s.Precedence(a)
+}
+
+// anyGlobal6 stands for IPv6 destinations that are not known yet.
+var anyGlobal6 = netip.MustParseAddr("2000::")
 
 // add puts addresses among those that are to be tried: by RFC 6724, with the families taking
 // turns (RFC 8305 section 4).
