@@ -71,7 +71,10 @@ func (n *Network) WithToS(tos uint8) *Network {
 // DialContext connects to an address, which is "host:port"; see [net.Dialer.DialContext].
 // The network is tcp, tcp4, tcp6, udp, udp4 or udp6, and the connection a [*TCPConn] or
 // [*UDPConn]. The host is a literal or a name, which is looked up in the PvD and whose
-// addresses are tried in turn.
+// addresses race (RFC 8305): in the order of RFC 6724 with the families taking turns, an
+// attempt begins 250 ms after the one before, or when that has failed. It does not wait for
+// all addresses to be known: the first attempt begins with the addresses of IPv6, or 50 ms
+// after those of IPv4 have come, and later ones join in.
 //
 // The zone of a literal is the name of one of the PvD's links, or stands for a PvD: by its
 // name, its ID, or its Ref as in "192.0.2.1%pvd#17:80". That is the PvD of the call then,

@@ -242,3 +242,55 @@ func TestBadDNSLimits(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestBadDNSSeed has the same seed make the same junk.
+func TestBadDNSSeed(t *testing.T) {
+	t.Parallel()
+	q := new(dns.Msg).SetQuestion("wiki.corp.example.", dns.TypeAAAA)
+	var all []string
+	for _, seed := range []uint64{1, 1, 2} {
+		b := New(t, Seed(seed)).LAN("corp", "192.168.1.0/24").BadDNS("192.168.1.53", wikiZone)
+		var s strings.Builder
+		for range 100 {
+			msg, err := b.junk(q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Write(msg)
+		}
+		all = append(all, s.String())
+	}
+	if all[0] != all[1] || all[0] == all[2] {
+		t.Error("junk does not depend on the seed, or not on it alone")
+	}
+}
+
+// TestBadDNSStrategies has a good server beside a silent one and one that lies, whatever the
+// order in which they are asked.
+func TestBadDNSStrategies(t *testing.T) {
+	t.Parallel()
+	for strategy, within := range map[string]time.Duration{
+		"sequential": 2500 * time.Millisecond, "escalation": 3500 * time.Millisecond, "parallel": 500 * time.Millisecond,
+	} {
+		t.Run(strategy, func(t *testing.T) {
+			lab := New(t, ManualTime())
+			lan := lab.LAN("corp", "192.168.1.0/24")
+			lan.BadDNS("192.168.1.51", wikiZone, DNSFault{Do: Silence})
+			lan.BadDNS("192.168.1.52", wikiZone, DNSFault{Do: BadName, Junk: 10})
+			lan.DNS("192.168.1.53", wikiZone)
+			h := lab.Host("corp")
+			c := lan.config("corp", []netip.Prefix{netip.MustParsePrefix("192.168.1.100/24")})
+			c.ID, c.Name = "corp.example", "corp"
+			c.Elements = append(c.Elements, pvd.Resolving.With(pvd.ResolverOptions{Strategy: strategy}))
+			if err := h.Host.Remove(t.Context(), h.Ref("corp")); err != nil {
+				t.Fatal(err)
+			}
+			h.refs["corp"] = must(h.Host.Add(t.Context(), c))
+			addrs, took, err := look(lab, h.Await("corp"), "wiki.corp.example.")
+			if err != nil || !slices.Equal(addrs, []netip.Addr{wikiAddr}) || took > within {
+				t.Errorf("%v, %v after %v", addrs, err, took)
+			}
+			lab.AssertIsolated()
+		})
+	}
+}

@@ -26,6 +26,8 @@
 //	h.Discover("corp")
 //	pvdtest.Get(t, h.Await("corp.example"), "http://wiki/")
 //
+// A [BadDNS] is a name server that lies, is late or says nothing.
+//
 // A router with [NAT64] is the way from there to an internet without IPv6.
 //
 // A [LAN] is an Ethernet switch. Its [Router] is written by hand, octet by octet, so that
