@@ -144,7 +144,8 @@ func (r *race) take(ctx context.Context, f found) {
 	} else {
 		r.add(addrs)
 	}
-	r.ready = r.ready || six || r.sources == 0 || !r.waitsFor6()
+	four := f.translated || slices.ContainsFunc(addrs, netip.Addr.Is4)
+	r.ready = r.ready || six || r.sources == 0 || four && !r.waitsFor6()
 }
 
 // waitsFor6 reports whether IPv6 addresses may be preferred, so that IPv4 has to wait.
