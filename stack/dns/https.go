@@ -116,7 +116,7 @@ func (u *upstream) post(ctx context.Context, t *http.Transport, s *sent) (msg []
 	case s.judge(msg) != answers:
 		return nil, false, fmt.Errorf("%w: not an answer to the question", errHTTP)
 	}
-	return aged(msg, res.Header.Get("Age")), false, nil
+	return aged(slices.Clone(msg), res.Header.Get("Age")), false, nil // without the room that is left over
 }
 
 // url returns the server's, by its name.

@@ -244,7 +244,8 @@ func truncated(msg []byte) bool { return msg[2]&0x02 != 0 }
 
 // An answer is what a server has said to a question. It is never changed.
 type answer struct {
-	msg    []byte // as it was received
+	msg    []byte    // as it was received
+	parsed *wire.Msg // the same, until the flight takes it
 	rcode  int
 	addrs  []netip.Addr // of a question for addresses
 	name   string       // where the chain of aliases ends, as in a question
@@ -256,13 +257,13 @@ type answer struct {
 	layout atomic.Pointer[layout] // of msg; nil: nobody has asked
 }
 
-// read makes an answer of a message.
+// read makes an answer of a message, which belongs to the answer from then on.
 func (q question) read(msg []byte) (*answer, error) {
-	var m wire.Msg
+	m := new(wire.Msg)
 	if err := m.Unpack(msg); err != nil {
 		return nil, fmt.Errorf("%w: %w", errParse, err)
 	}
-	a := &answer{msg: slices.Clone(msg), rcode: m.Rcode}
+	a := &answer{msg: msg, parsed: m, rcode: m.Rcode}
 	switch m.Rcode {
 	case wire.RcodeSuccess:
 	case wire.RcodeNameError:
@@ -287,7 +288,7 @@ func (q question) read(msg []byte) (*answer, error) {
 		}
 	}
 	if err == nil && !m.Truncated {
-		a.ttl = lifetime(&m, name, a.err != nil)
+		a.ttl = lifetime(m, name, a.err != nil)
 	}
 	return a, nil
 }
@@ -389,6 +390,12 @@ func (a *answer) copyOf(age time.Duration) (*wire.Msg, error) {
 	if err := m.Unpack(a.msg); err != nil {
 		return nil, fmt.Errorf("%w: %w", errParse, err)
 	}
+	count(m, age)
+	return m, nil
+}
+
+// count gives a message of some age ID 0, and the TTLs that are left.
+func count(m *wire.Msg, age time.Duration) {
 	m.Id = 0
 	past := uint32(max(age, 0) / time.Second)
 	for _, section := range [][]wire.RR{m.Answer, m.Ns, m.Extra} {
@@ -401,5 +408,4 @@ func (a *answer) copyOf(age time.Duration) (*wire.Msg, error) {
 			h.Ttl -= min(h.Ttl, past)
 		}
 	}
-	return m, nil
 }

@@ -61,7 +61,7 @@ func (r *Resolver) Query(ctx context.Context, q Question) (*wire.Msg, Info, erro
 	if t.a == nil {
 		return nil, t.info, dnsError(q.Name, t.info.Server, t.err)
 	}
-	m, err := t.a.copyOf(t.a.ttl - t.info.TTL)
+	m, err := t.message()
 	if err != nil {
 		return nil, t.info, dnsError(q.Name, t.info.Server, err)
 	}

@@ -44,6 +44,19 @@ func (t *task) finish() {
 	}
 }
 
+// message returns the answer as a message of the caller's own. The first one to ask gets what
+// has been read anyway.
+func (t *task) message() (*wire.Msg, error) {
+	age := t.a.ttl - t.info.TTL
+	if t.f != nil {
+		if m := t.f.parsed.Swap(nil); m != nil {
+			count(m, age)
+			return m, nil
+		}
+	}
+	return t.a.copyOf(age)
+}
+
 // wait waits for all tasks, or until there are addresses and the rest has had its time, or
 // the name does not exist, or ctx ends. If tell is not nil, it is called with each task that
 // has something as it comes.

@@ -6,6 +6,9 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
+
+	wire "github.com/miekg/dns"
 
 	"github.com/pvdstack/pvdstack/pvd"
 )
@@ -100,17 +103,22 @@ type flight struct {
 	a      *answer
 	server Server // who was asked last
 	err    error
+	parsed atomic.Pointer[wire.Msg] // a, for one of those who ask
 
 	cancel  context.CancelCauseFunc
 	waiters int // under the view's mu
 
 	mu     sync.Mutex
 	events []Event
+	first  [1]Event // of events, which most often has no other
 }
 
 func (f *flight) note(e Event) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.events == nil {
+		f.events = f.first[:0]
+	}
 	if len(f.events) < maxEvents {
 		f.events = append(f.events, e)
 	}
@@ -131,6 +139,8 @@ func (v *view) join(q question) (f *flight, joined bool) {
 		defer cancel(nil)
 		f.a, f.server, f.err = v.ask(ctx, &request{q: q, read: q.read}, f.note)
 		if f.err == nil {
+			f.parsed.Store(f.a.parsed)
+			f.a.parsed = nil // what is kept has been paid for as octets
 			v.cache.put(q, f.a)
 		}
 		v.mu.Lock()
