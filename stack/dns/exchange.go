@@ -37,7 +37,7 @@ func (u *upstream) overPlain(ctx context.Context, network string, s *sent) (msg 
 		return nil, source, err
 	}
 	defer c.Close()
-	defer context.AfterFunc(ctx, func() { _ = c.SetDeadline(past) })()
+	defer whenOver(ctx, func() { _ = c.SetDeadline(past) })()
 	source = sourceOf(c)
 	if network == "tcp" {
 		msg, err = overStream(c, s)

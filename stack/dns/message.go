@@ -55,8 +55,16 @@ type request struct {
 	msg *wire.Msg // to be sent as it is; nil: raw, or one that asks q
 	raw []byte    // to be sent as it is, but for its ID
 
-	// read makes an answer of a message that has been accepted.
+	// read makes an answer of a message that has been accepted; nil: q's.
 	read func(msg []byte) (*answer, error)
+}
+
+// answer makes an answer of a message that has been accepted, and is its own from then on.
+func (req *request) answer(msg []byte) (*answer, error) {
+	if req.read != nil {
+		return req.read(msg)
+	}
+	return req.q.read(msg)
 }
 
 // How a request is put into a message.
@@ -129,7 +137,12 @@ func packQuestion(q question, p packing) ([]byte, error) {
 		dnssec    = 1 << 15
 		optLen    = 11
 	)
-	msg := make([]byte, headerLen+len(q.name)+2+4+optLen, headerLen+len(q.name)+2+4+optLen+padBlock)
+	size := headerLen + len(q.name) + 2 + 4 + optLen
+	room := size
+	if p.pad {
+		room += padBlock
+	}
+	msg := make([]byte, size, room)
 	flags := uint16(recursion)
 	if q.unchked {
 		flags |= unchecked

@@ -25,7 +25,8 @@ type Resolver struct {
 	chance  reservoir
 	tasks   chan func() // for workers that have nothing to do
 	current atomic.Pointer[view]
-	mu      sync.Mutex // held while current is replaced
+	mu      sync.Mutex // held while current is replaced, and for flying
+	flying  map[*flight]struct{}
 }
 
 // New returns a resolver. It starts nothing, and what it starts later ends by itself soon
@@ -52,7 +53,7 @@ func New(c Config) *Resolver {
 	if c.MaxBytes == 0 {
 		c.MaxBytes = DefaultBytes
 	}
-	r := &Resolver{conf: c, tasks: make(chan func())}
+	r := &Resolver{conf: c, tasks: make(chan func()), flying: make(map[*flight]struct{})}
 	r.ctx, r.cancel = context.WithCancelCause(context.Background())
 	return r
 }
@@ -63,6 +64,9 @@ func (r *Resolver) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.cancel(net.ErrClosed)
+	for f := range r.flying {
+		f.life.end(net.ErrClosed)
+	}
 	r.current.Swap(nil).close()
 	return nil
 }

@@ -72,6 +72,9 @@ func (v *view) schedule() []step {
 
 // ordered returns the servers with those last that do not answer at the moment.
 func (v *view) ordered() []*upstream {
+	if len(v.servers) < 2 {
+		return v.servers
+	}
 	now := v.r.conf.Clock.Monotonic()
 	servers := slices.Clone(v.servers)
 	slices.SortStableFunc(servers, func(a, b *upstream) int { return cmp.Compare(a.downFor(now), b.downFor(now)) })

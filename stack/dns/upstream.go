@@ -119,10 +119,11 @@ func (u *upstream) withoutEDNS() {
 
 // askFor asks for at most so long.
 func (u *upstream) askFor(ctx context.Context, timeout time.Duration, req *request, note func(Event)) (*answer, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer u.r.conf.Clock.AfterFunc(timeout, func() { cancel(errTimeout) }).Stop()
-	return u.ask(ctx, req, note)
+	l := &life{Context: ctx}
+	defer l.end(context.Canceled)
+	defer whenOver(ctx, func() { l.end(context.Cause(ctx)) })()
+	defer u.r.conf.Clock.AfterFunc(timeout, func() { l.end(errTimeout) }).Stop()
+	return u.ask(l, req, note)
 }
 
 // ask puts the request to the server until ctx ends: without EDNS if the server turns out
@@ -201,7 +202,7 @@ func (u *upstream) exchange(ctx context.Context, network string, req *request, e
 			e.Rcode = int(msg[3] & 0xf)
 		}
 		if err == nil {
-			a, err = req.read(msg)
+			a, err = req.answer(msg)
 		}
 	}
 	if err == nil {

@@ -99,13 +99,14 @@ func (v *view) close() {
 
 // A flight is a question that is being asked, for all who ask it meanwhile.
 type flight struct {
+	request
 	done   chan struct{} // closed when a, server and err are final
 	a      *answer
 	server Server // who was asked last
 	err    error
 	parsed atomic.Pointer[wire.Msg] // a, for one of those who ask
 
-	cancel  context.CancelCauseFunc
+	life    life
 	waiters int // under the view's mu
 
 	mu     sync.Mutex
@@ -132,12 +133,13 @@ func (v *view) join(q question) (f *flight, joined bool) {
 		f.waiters++
 		return f, true
 	}
-	ctx, cancel := context.WithCancelCause(v.r.ctx)
-	f = &flight{done: make(chan struct{}), cancel: cancel, waiters: 1}
+	f = &flight{request: request{q: q}, done: make(chan struct{}), waiters: 1}
+	f.life.Context = context.Background()
 	v.flights[q] = f
 	v.r.work(func() { // ends with the schedule, with the resolver, or when nobody waits any more
-		defer cancel(nil)
-		f.a, f.server, f.err = v.ask(ctx, &request{q: q, read: q.read}, f.note)
+		v.r.took(f)
+		defer v.r.landed(f)
+		f.a, f.server, f.err = v.ask(&f.life, &f.request, f.note)
 		if f.err == nil {
 			f.parsed.Store(f.a.parsed)
 			f.a.parsed = nil // what is kept has been paid for as octets
@@ -153,6 +155,24 @@ func (v *view) join(q question) (f *flight, joined bool) {
 	return f, false
 }
 
+// took says that f is under way: the resolver's end is its end.
+func (r *Resolver) took(f *flight) {
+	r.mu.Lock()
+	r.flying[f] = struct{}{}
+	r.mu.Unlock()
+	if r.ctx.Err() != nil { // else Close has it
+		f.life.end(net.ErrClosed)
+	}
+}
+
+// landed says that f is over.
+func (r *Resolver) landed(f *flight) {
+	r.mu.Lock()
+	delete(r.flying, f)
+	r.mu.Unlock()
+	f.life.end(context.Canceled)
+}
+
 // leave says that somebody does not wait for f any more. Nobody's question ends.
 func (v *view) leave(q question, f *flight) {
 	v.mu.Lock()
@@ -163,5 +183,5 @@ func (v *view) leave(q question, f *flight) {
 	if v.flights[q] == f {
 		delete(v.flights, q)
 	}
-	f.cancel(context.Canceled)
+	f.life.end(context.Canceled)
 }
