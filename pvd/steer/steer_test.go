@@ -158,3 +158,26 @@ func TestP39_OneListForAll(t *testing.T) {
 		}
 	}
 }
+
+// TestFind has the PvDs of entries found by somebody else, who may know better.
+func TestFind(t *testing.T) {
+	lost := errors.New("lost")
+	s, err := steer.New(steer.Config{
+		Table: []steer.Entry{{Suffix: "corp.example", PvD: "corp"}, {Suffix: "lost.example", PvD: "lost"}},
+		Find: func(name string) (pvd.Ref, error) {
+			if name == "lost" {
+				return pvd.Unspecified, lost
+			}
+			return 1 << 20, nil
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ref, err := s.SelectPvD(t.Context(), pvd.Call{Host: "www.corp.example"}); err != nil || ref != 1<<20 {
+		t.Errorf("%v, %v", ref, err)
+	}
+	if _, err := s.SelectPvD(t.Context(), pvd.Call{Host: "lost.example"}); !errors.Is(err, lost) || err.Error() != `names in "lost.example.": lost` {
+		t.Error(err)
+	}
+}

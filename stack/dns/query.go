@@ -145,7 +145,7 @@ func (r *Resolver) Exchange(ctx context.Context, m *wire.Msg) (*wire.Msg, Info, 
 // The result is the caller's.
 func (r *Resolver) Forward(ctx context.Context, msg []byte) ([]byte, Info, error) {
 	m := new(wire.Msg)
-	if err := m.Unpack(msg); err != nil || len(m.Question) != 1 {
+	if err := m.Unpack(msg); err != nil || len(m.Question) != 1 || !hasQuestion(msg) {
 		return nil, Info{}, dnsError("", Server{}, fmt.Errorf("%w: no message with one question", errors.ErrUnsupported))
 	}
 	name := m.Question[0].Name
@@ -165,6 +165,13 @@ func (r *Resolver) Forward(ctx context.Context, msg []byte) ([]byte, Info, error
 	reply := slices.Clone(a.msg)
 	copy(reply[:2], msg)
 	return reply, Info{Server: server, RTT: a.rtt}, nil
+}
+
+// hasQuestion reports whether a message that can be unpacked has the whole of its question:
+// package miekg/dns takes one that ends in its middle, too.
+func hasQuestion(msg []byte) bool {
+	_, end, err := wire.UnpackDomainName(msg, headerLen)
+	return err == nil && end+4 <= len(msg)
 }
 
 // send puts a message of somebody else's to the servers.

@@ -237,7 +237,7 @@ func (s *Stub) read(b []byte) (m, reply *wire.Msg) {
 		return m, failure(m, wire.RcodeFormatError)
 	case m.Opcode != wire.OpcodeQuery && m.Opcode != wire.OpcodeUpdate:
 		return m, failure(m, wire.RcodeNotImplemented)
-	case len(m.Question) != 1:
+	case len(m.Question) != 1 || !hasQuestion(b):
 		return m, failure(m, wire.RcodeFormatError)
 	case asIs(m):
 		return m, nil

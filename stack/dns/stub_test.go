@@ -261,10 +261,19 @@ func TestStubRefuses(t *testing.T) {
 	answer, _ := new(wire.Msg).SetReply(ask("x.", wire.TypeA)).Pack()
 	garbage, _ := ask("x.", wire.TypeA).Pack()
 	garbage[12] = 0xff
-	for _, b := range [][]byte{{}, {1, 2, 3}, answer, garbage} {
+	half, _ := new(wire.Msg).SetUpdate("x.").Pack()
+	half = half[:len(half)-2]
+	garbage[0], half[0] = 1, 2
+	for _, b := range [][]byte{{}, {1, 2, 3}, answer, half} {
 		if _, err := c.Write(b); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if r, err := readReply(c); err != nil || r.Rcode != wire.RcodeFormatError || r.Id>>8 != 2 {
+		t.Errorf("half an update: %v, %v", r, err)
+	}
+	if _, err := c.Write(garbage); err != nil {
+		t.Fatal(err)
 	}
 	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
 	b := make([]byte, 512)
@@ -277,6 +286,17 @@ func TestStubRefuses(t *testing.T) {
 	if n, err := c.Read(b); err == nil {
 		t.Errorf("one more answer: %x", b[:n])
 	}
+}
+
+func readReply(c net.Conn) (*wire.Msg, error) {
+	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	b := make([]byte, 512)
+	n, err := c.Read(b)
+	if err != nil {
+		return nil, err
+	}
+	r := new(wire.Msg)
+	return r, r.Unpack(b[:n])
 }
 
 // TestStubPipelines has a slow answer hold nobody up, and comes to no harm by clients that
