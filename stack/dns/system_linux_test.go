@@ -299,9 +299,8 @@ func newProviders(t testing.TB, names ...string) []*provider {
 
 // resolver returns one of the PvD's, apart from the PvD's own.
 func (p *provider) resolver(c dns.Config) *dns.Resolver {
-	c.DNS = func() pvd.DNS {
-		return pvd.DNS{Servers: []netip.AddrPort{netip.MustParseAddrPort(serverAddr + ":53")}, Search: []string{"example"}}
-	}
+	conf := pvd.DNS{Servers: []netip.AddrPort{netip.MustParseAddrPort(serverAddr + ":53")}, Search: []string{"example"}}
+	c.DNS = func() pvd.DNS { return conf }
 	c.Dial = p.net.DialContext
 	return dns.New(c)
 }
