@@ -84,7 +84,10 @@ func (v *view) wait(ctx context.Context, tasks []task, tell func(*task)) {
 		case !waiting:
 			return
 		case !have && slices.ContainsFunc(tasks, task.nameless):
-			v.abandon(tasks, errNoName)
+			says := tasks[slices.IndexFunc(tasks, task.nameless)].info.Server
+			for _, t := range v.abandon(tasks, errNoName) {
+				t.info.Server = says
+			}
 			return
 		}
 		if have && late == nil {
@@ -124,13 +127,16 @@ func (t *task) landed() bool {
 	}
 }
 
-func (v *view) abandon(tasks []task, err error) {
+// abandon ends those of the tasks that wait still, with an error, and returns them.
+func (v *view) abandon(tasks []task, err error) (left []*task) {
 	for i := range tasks {
 		if t := &tasks[i]; t.f != nil && !t.landed() {
 			t.err = err
 			v.leave(t.q, t.f)
+			left = append(left, t)
 		}
 	}
+	return left
 }
 
 // forsake is abandon for tasks whose answers somebody may want soon.
