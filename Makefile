@@ -25,7 +25,7 @@ system: ## as root: run the tests against real kernels and daemons
 synctest: ## run the tests in virtual time
 	.ci/test synctest
 
-fuzz: ## run every fuzz target for FUZZTIME (8s)
+fuzz: ## run every fuzz target for FUZZTIME (5s)
 	.ci/test fuzz
 
 bench: ## as root: measure against a bare gVisor, wireguard/tun and the kernel
