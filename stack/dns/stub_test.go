@@ -398,7 +398,7 @@ func FuzzStub(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if len(b) > 1400 || len(b) >= 2 && b[0] == probe[0] && b[1] == probe[1] {
-			t.Skip()
+			return
 		}
 		for _, m := range [][]byte{b, probe} {
 			if _, err := c.Write(m); err != nil {
