@@ -55,6 +55,24 @@ func (m mouth) advertise(from string, a ra.Advertisement) {
 	}
 }
 
+// bystander gives a host a PvD that nobody has learned. The function that it returns fails the
+// test if that is no longer as it was.
+func bystander(t *testing.T, h *stack.Host) (unchanged func()) {
+	t.Helper()
+	pipe(t, "aside", h, nil)
+	n := add(t, h, config("aside", "192.168.1.2/24"))
+	was, err := h.Info(n.PvD())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		t.Helper()
+		if is, err := h.Info(n.PvD()); err != nil || is != was {
+			t.Errorf("a PvD of another link is %+v, %v; it was %+v", is, err, was)
+		}
+	}
+}
+
 // of is an advertisement of an explicit PvD with one prefix.
 func of(id pvd.ID, prefix string) ra.Advertisement {
 	a := ra.Advertisement{
@@ -94,6 +112,7 @@ func linksOf(t *testing.T, h *stack.Host, ref pvd.Ref) []string {
 func TestSameIDOnTwoLinks(t *testing.T) {
 	const id = "corp.example"
 	h := newHost(t)
+	unchanged := bystander(t, h)
 	for _, name := range []string{"a", "b"} {
 		learnOn(t, h, name, stack.Discovery{}).advertise("fe80::1", of(id, "2001:db8:1::/64"))
 	}
@@ -104,7 +123,10 @@ func TestSameIDOnTwoLinks(t *testing.T) {
 		}
 	}
 
+	unchanged()
+
 	h = newHost(t)
+	unchanged = bystander(t, h)
 	trusting := stack.Discovery{Rules: learn.Rules{{Match: learn.Match{ID: id}, Merge: true}}}
 	a := learnOn(t, h, "a", trusting)
 	a.advertise("fe80::1", of(id, "2001:db8:1::/64"))
@@ -132,15 +154,17 @@ func TestSameIDOnTwoLinks(t *testing.T) {
 	if err := h.Discover("b", stack.Discovery{}); err != nil {
 		t.Fatal(err)
 	}
-	if refs := h.List(); len(refs) != 0 {
-		t.Errorf("%v remain", refs)
+	if refs := h.List(); len(refs) != 1 {
+		t.Errorf("%v remain, not only the bystander", refs)
 	}
+	unchanged()
 }
 
 // TestLearnedPvDIsRemoved has somebody remove a PvD that is learned: it comes back as another
 // attachment only.
 func TestLearnedPvDIsRemoved(t *testing.T) {
 	h := newHost(t)
+	unchanged := bystander(t, h)
 	m := learnOn(t, h, "a", stack.Discovery{})
 	m.advertise("fe80::1", of("", "2001:db8:1::/64"))
 	eventually(t, "a PvD", func() bool { return len(pvdsCalled(h, "a")) == 1 })
@@ -150,9 +174,10 @@ func TestLearnedPvDIsRemoved(t *testing.T) {
 	m.advertise("fe80::1", of("", "2001:db8:2::/64"))
 	m.advertise("fe80::2", of("", "2001:db8:3::/64"))
 	eventually(t, "the other router's PvD", func() bool { return len(pvdsCalled(h, "a/fe80::2")) == 1 })
-	if refs := h.List(); len(refs) != 1 {
+	if refs := h.List(); len(refs) != 2 { // with the bystander
 		t.Errorf("%v", refs)
 	}
+	unchanged()
 }
 
 // TestDiscoverRefuses lists what can not be learned.
@@ -178,6 +203,7 @@ func TestDiscoverRefuses(t *testing.T) {
 // TestRemarks tells what was not used.
 func TestRemarks(t *testing.T) {
 	h := newHost(t)
+	unchanged := bystander(t, h)
 	m := learnOn(t, h, "a", stack.Discovery{})
 	bad := of("", "2001:db8:1::/64")
 	bad.Options = append(bad.Options, ra.MTU(100))
@@ -189,6 +215,7 @@ func TestRemarks(t *testing.T) {
 		}
 		return slices.ContainsFunc(rs, func(r learn.Remark) bool { return r.From == netip.MustParseAddr("fe80::1") })
 	})
+	unchanged()
 	if err := h.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -204,6 +231,7 @@ func TestRemarks(t *testing.T) {
 // with the same addresses, in the ways in which configured ones are used.
 func TestR22_LearnedPvDs(t *testing.T) {
 	h := newHost(t)
+	unchanged := bystander(t, h)
 	refs := make(map[string]pvd.Ref)
 	for link, id := range map[string]pvd.ID{"one": "corp.example", "two": ""} {
 		m := learnOn(t, h, link, stack.Discovery{})
@@ -256,4 +284,5 @@ func TestR22_LearnedPvDs(t *testing.T) {
 			t.Errorf("%s is %v, %v", name, found, err)
 		}
 	}
+	unchanged()
 }
