@@ -10,6 +10,7 @@ import (
 // TestAPIPages runs the programs on the pages of the three levels of the API. Each prints
 // what the block in "text" after it says.
 func TestAPIPages(t *testing.T) {
+	t.Parallel()
 	for _, level := range []string{"basic", "intermediate", "advanced"} {
 		t.Run(level, func(t *testing.T) {
 			text, err := os.ReadFile(filepath.Join(root, "docs", "api-"+level+".md"))

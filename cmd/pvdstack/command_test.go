@@ -3,11 +3,14 @@ package main_test
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -30,7 +33,14 @@ var binary = sync.OnceValues(func() (string, error) {
 
 var built string // the folder of binary
 
+// atOnce is how many of the tests that wait for daemons run at the same time, also where
+// there are fewer processors.
+const atOnce = 6
+
 func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", strconv.Itoa(max(atOnce, runtime.GOMAXPROCS(0)))); err != nil {
+		panic(err)
+	}
 	code := m.Run()
 	if built != "" {
 		_ = os.RemoveAll(built)
@@ -125,6 +135,7 @@ func TestCommand(t *testing.T) {
 		{"resolve, another PvD", []string{"resolve", "-c", good, "--pvd", "cork", "x"}, "", "", "pvdstack: there is no PvD \"cork\" in " + good + ": did you mean \"corp\"?\nSee 'pvdstack resolve --help'.\n", 2},
 		{"resolve, type", []string{"resolve", "-c", good, "--type", "B", "x"}, "", "", "pvdstack: --type is \"B\": want a type of records such as A, MX or TYPE65\nSee 'pvdstack resolve --help'.\n", 2},
 		{"resolve, no time", []string{"resolve", "-c", good, "--wait=0s", "x"}, "", "", "pvdstack: --wait is 0s: want a time up to 1h0m0s\nSee 'pvdstack resolve --help'.\n", 2},
+		{"help, unknown command", []string{"help", "walk"}, "", "", "pvdstack: there is no command \"walk\"\nSee 'pvdstack help --help'.\n", 2},
 		{"unknown flag", []string{"run", "-x"}, "", "", "pvdstack: unknown shorthand flag: 'x' in -x\nSee 'pvdstack run --help'.\n", 2},
 		{"unknown command", []string{"walk"}, "", "", "pvdstack: unknown command \"walk\" for \"pvdstack\"\nSee 'pvdstack --help'.\n", 2},
 	}

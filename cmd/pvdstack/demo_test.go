@@ -16,6 +16,7 @@ import (
 )
 
 func TestDemoOnce(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "captures")
 	stdout, stderr, code := pvdstack(t, "", "demo", "--once", "--pcap", dir)
 	if code != 0 {
@@ -32,6 +33,18 @@ func TestDemoOnce(t *testing.T) {
 	}
 	if t.Failed() {
 		t.Logf("it said:\n%s", stdout)
+	}
+}
+
+// TestDemoWithoutCaptures has nowhere to leave captures, which it says at once.
+func TestDemoWithoutCaptures(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	stdout, stderr, code := pvdstack(t, "", "demo", "--once", "--pcap", filepath.Join(file, "captures"))
+	if want := "pvdstack: mkdir " + file + ": not a directory\n"; code != 1 || stdout != "" || stderr != want {
+		t.Errorf("exit code %d, stdout %q, stderr %q, want %q", code, stdout, stderr, want)
 	}
 }
 

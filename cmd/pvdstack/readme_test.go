@@ -12,6 +12,7 @@ import (
 // TestReadme does what the README says: it runs its programs and commands and checks its
 // configuration.
 func TestReadme(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile(filepath.Join(root, "README.md"))
 	if err != nil {
 		t.Fatal(err)

@@ -64,6 +64,7 @@ func keepRunning(t *testing.T, ns *tuntest.NS, args ...string) {
 // TestSystemRunLearns has the daemon learn a PvD from radvd and dnsmasq, under the name that
 // the configuration gives it, with its changes, and have the same lease after a restart.
 func TestSystemRunLearns(t *testing.T) {
+	t.Parallel()
 	host := tuntest.NewNS(t)
 	leases := learningNetwork(t, host, "wan0", "isp")
 	state := filepath.Join(t.TempDir(), "state")
@@ -79,7 +80,11 @@ socks5:
   - {listen: 127.0.0.1:1080, pvd: home}
   - {listen: 127.0.0.1:1081, pvd: default}
 `
-	for range 2 {
+	starts := 2
+	if testing.Short() {
+		starts = 1
+	}
+	for range starts {
 		d := startDaemon(t, host, config)
 		eventually(t, "the PvD has an IPv4 address", func() bool {
 			return host.Command("curl", "-sS", "--fail", "--max-time", "5", "-o", os.DevNull, "--proxy", "socks5://127.0.0.1:1080", "http://192.168.1.1/").Run() == nil
@@ -94,12 +99,16 @@ socks5:
 	}
 	text, err := os.ReadFile(leases)
 	if n := strings.Count(string(text), " 192.168.1.1"); err != nil || n != 1 {
-		t.Errorf("%d leases of IPv4 addresses, want one for both times: %v\n%s", n, err, text)
+		t.Errorf("%d leases of IPv4 addresses, want one for all times: %v\n%s", n, err, text)
 	}
 }
 
 // TestSystemProbe probes a network of radvd and dnsmasq, and one that nobody is in.
 func TestSystemProbe(t *testing.T) {
+	if testing.Short() {
+		t.Skip("slow: probes for 20 s")
+	}
+	t.Parallel()
 	host := tuntest.NewNS(t)
 	learningNetwork(t, host, "wan0", "isp")
 	tuntest.Veth(host, "wan1", tuntest.NewNS(t), "eth0")

@@ -33,6 +33,7 @@ const linkwatch = 2 * time.Second
 // 192.168.1.0/24. In each the kernel has a web server at the same address, and a name
 // server that knows another one of its own by the same name.
 func TestSystemRunPacket(t *testing.T) {
+	t.Parallel()
 	host := tuntest.NewNS(t)
 	for i, name := range []string{"corp", "home"} {
 		isp := tuntest.NewNS(t)
@@ -68,6 +69,7 @@ socks5:
 // requests go where a rule sends their names, else by the default, which is the other
 // network when the carrier of the first is lost, and the first again when that is back.
 func TestSystemRunFailover(t *testing.T) {
+	t.Parallel()
 	host := tuntest.NewNS(t)
 	isps := make(map[string]*tuntest.NS)
 	for i, name := range []string{"corp", "home"} {
@@ -111,6 +113,7 @@ socks5:
 // TestSystemRunKilled holds that a daemon that is killed leaves nothing in the way of the
 // next one.
 func TestSystemRunKilled(t *testing.T) {
+	t.Parallel()
 	host := tuntest.NewNS(t)
 	const config = `links:
   a: {type: tap, name: pvd0, host: {addresses: [10.9.0.1/24]}}
@@ -139,6 +142,7 @@ socks5: [{listen: 127.0.0.1:1080, pvd: corp}]
 // TestSystemRunTAP does the same on TAP devices that the daemon makes and puts into
 // bridges, beside a TUN device whose other side is the daemon's own namespace.
 func TestSystemRunTAP(t *testing.T) {
+	t.Parallel()
 	host := tuntest.NewNS(t)
 	for i, name := range []string{"corp", "home"} {
 		isp := tuntest.NewNS(t)
@@ -181,6 +185,7 @@ socks5:
 // TestSystemRunAllOrNothing holds that a start that fails in its last steps undoes the
 // first ones, and that a file at fault is not acted on at all.
 func TestSystemRunAllOrNothing(t *testing.T) {
+	t.Parallel()
 	host := tuntest.NewNS(t)
 	host.IP("link", "add", "wan0", "type", "veth", "peer", "name", "wan1")
 	const config = `links:

@@ -108,6 +108,7 @@ func namesHost(t *testing.T) *tuntest.NS {
 // TestSystemStub has programs that know nothing of PvDs look names up in three of them, whose
 // name servers have the same address and know the same name (S7, S32, P8, P21).
 func TestSystemStub(t *testing.T) {
+	t.Parallel()
 	host := namesHost(t)
 	d := startDaemon(t, host, namesConfig+`dns:
   - {listen: 127.0.0.1:5301, pvd: corp}
@@ -174,6 +175,7 @@ steer:
 // TestP37_SystemUpdate has nsupdate change a zone in a PvD, through the stub, signed and by UDP
 // and TCP. Only the PvD's server has what it says then.
 func TestP37_SystemUpdate(t *testing.T) {
+	t.Parallel()
 	host := namesHost(t)
 	d := startDaemon(t, host, namesConfig+`dns:
   - {listen: 127.0.0.1:5301, pvd: corp}
@@ -220,6 +222,7 @@ steer: {table: [{suffix: isp.example, pvd: lab}]}
 
 // TestSystemResolve looks names up by the command alone.
 func TestSystemResolve(t *testing.T) {
+	t.Parallel()
 	host := namesHost(t)
 	path, err := binary()
 	if err != nil {
@@ -283,6 +286,13 @@ func TestSystemResolve(t *testing.T) {
 	if out, stderr, code := resolve("--pvd", "corp", "--trace", "--type", "TXT", "long.isp.example"); code != 0 || !strings.Contains(out, "truncated") || !strings.Contains(out, ":53 tcp\n") {
 		t.Errorf("trace: exit code %d, stderr %q\n%s", code, stderr, out)
 	}
+	// Nobody answers where no server is.
+	silent := "  quiet: {links: [c], addresses: [192.168.1.3/24], dns: {servers: [192.168.1.99], resolving: {timeout: 10ms}}}\n"
+	cmd := host.Command(path, "resolve", "-c", "-", "--pvd", "quiet", "--type", "A", "x.example")
+	cmd.Stdin = strings.NewReader(strings.Replace(namesConfig, "default: home\n", silent, 1))
+	if out, err := cmd.Output(); err == nil || !strings.Contains(string(out), "\nresult  no answer: ") || strings.Contains(string(out), "no answer: no answer") {
+		t.Errorf("without an answer: %v\n%s", err, out)
+	}
 	for _, tt := range []struct {
 		args []string
 		want string
@@ -302,6 +312,7 @@ func TestSystemResolve(t *testing.T) {
 // TestSystemResolveLearned looks a name up in a PvD that is learned from dnsmasq. The lease is given
 // back.
 func TestSystemResolveLearned(t *testing.T) {
+	t.Parallel()
 	host := tuntest.NewNS(t)
 	leases := learningNetwork(t, host, "wan0", "isp")
 	path, err := binary()
