@@ -141,7 +141,8 @@ func (n *Network) Cached(b, query []byte) (reply []byte, ok bool) {
 	return d.resolver.Cached(b, query)
 }
 
-// lookIn looks something up with the resolver of the one PvD that the call is in.
+// lookIn looks something up with the resolver of the one PvD that the call is in. There may be
+// a result with an error: records of which some had to be left out.
 func lookIn[T any](n *Network, ctx context.Context, name string, look func(*dns.Resolver) (T, error)) (T, error) {
 	var none T
 	d, err := n.place(ctx, &query{call: "lookup", network: "ip", host: name})
@@ -150,9 +151,9 @@ func lookIn[T any](n *Network, ctx context.Context, name string, look func(*dns.
 	}
 	v, err := look(d.resolver)
 	if err != nil {
-		return none, d.lookupFailed(ctx, name, err)
+		err = d.lookupFailed(ctx, name, err)
 	}
-	return v, nil
+	return v, err
 }
 
 // lookupError is the error of a lookup that no PvD could be found for.

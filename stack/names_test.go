@@ -159,3 +159,23 @@ func TestDialNameOfOneFamily(t *testing.T) {
 	defer cancel()
 	wantOpError(t, dialErr(ctx, a, "tcp", "both.example:80"), syscall.ECONNREFUSED)
 }
+
+// TestLookupLeavesOutBadNames has records come without those that have bad names in them,
+// with an error that says so, as in package net.
+func TestLookupLeavesOutBadNames(t *testing.T) {
+	h1, h2 := newHost(t), newHost(t)
+	pipe(t, "wire", h1, h2)
+	c := config("wire", "10.0.0.1/24")
+	c.DNS.Servers = []netip.AddrPort{netip.MustParseAddrPort("10.0.0.2:53")}
+	a := add(t, h1, c)
+	runDNS(t, add(t, h2, config("wire", "10.0.0.2/24")), map[string][]string{"corp.example.": {"10.0.0.2", "fd00::2"}})
+	var de *net.DNSError
+	mxs, err := a.LookupMX(t.Context(), "corp.example")
+	if len(mxs) != 1 || mxs[0].Host != "10-0-0-2." || !errors.As(err, &de) {
+		t.Errorf("MX: %v, %v", mxs, err)
+	}
+	name, srvs, err := a.LookupSRV(t.Context(), "", "", "corp.example")
+	if name != "corp.example." || len(srvs) != 1 || srvs[0].Target != "10-0-0-2." || !errors.As(err, &de) {
+		t.Errorf("SRV: %s %v, %v", name, srvs, err)
+	}
+}
