@@ -200,7 +200,8 @@ const (
 // judge says whether msg is an answer. Nothing else in it counts until it is (RFC 5452
 // section 9.1): the ID, that it is an answer of the same kind, and the whole question, which
 // is compared as octets: no name before it could be pointed to. A server that cannot read a
-// query may leave the question out of its answer.
+// query may leave the question out of its answer, and any one may leave out what an update was
+// about (RFC 2136 section 3.8).
 func (s *sent) judge(msg []byte) verdict {
 	const response, opcode = 0x80, 0x78
 	if len(msg) < headerLen || msg[0] != s.msg[0] || msg[1] != s.msg[1] ||
@@ -209,7 +210,8 @@ func (s *sent) judge(msg []byte) verdict {
 	}
 	switch binary.BigEndian.Uint16(msg[4:]) {
 	case 0:
-		if len(msg) == headerLen && complains(msg) {
+		update := int(msg[2]&opcode>>3) == wire.OpcodeUpdate
+		if update || len(msg) == headerLen && complains(msg) {
 			return answers
 		}
 		return other

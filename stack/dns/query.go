@@ -118,8 +118,8 @@ func respell(m *wire.Msg, name, spelling string) {
 // the response code. It needs one question, or what stands in its place. Nothing is cached.
 // The ID of m does not matter; that of the answer is m's.
 func (r *Resolver) Exchange(ctx context.Context, m *wire.Msg) (*wire.Msg, Info, error) {
-	if len(m.Question) != 1 {
-		return nil, Info{}, dnsError("", Server{}, fmt.Errorf("%w: %d questions", errors.ErrUnsupported, len(m.Question)))
+	if m == nil || len(m.Question) != 1 {
+		return nil, Info{}, dnsError("", Server{}, fmt.Errorf("%w: not one question", errors.ErrUnsupported))
 	}
 	name := m.Question[0].Name
 	v, err := r.usable(ctx)

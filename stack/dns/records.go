@@ -156,6 +156,9 @@ func (r *Resolver) LookupSRV(ctx context.Context, service, proto, name string) (
 	if err != nil {
 		return "", nil, err
 	}
+	if checkName(cname) != nil {
+		return "", nil, dnsError(target, Server{}, errBadRecords)
+	}
 	if err := r.sortSRV(rrs); err != nil {
 		return "", nil, dnsError(target, Server{}, err)
 	}

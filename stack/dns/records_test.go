@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	wire "github.com/miekg/dns"
 
@@ -80,6 +81,7 @@ func TestRecords(t *testing.T) {
 		"svc.corp. 60 IN SVCB 2 b.corp. alpn=h2", "svc.corp. 60 IN SVCB 1 a.corp. port=8443",
 		"wiki.corp. 60 IN HTTPS 1 . alpn=h3",
 		`bad.corp. 60 IN MX 10 a\;b.corp.`, "bad.corp. 60 IN MX 20 good.corp.",
+		`alias.bad.corp. 60 IN CNAME a\;b.corp.`, `a\;b.corp. 60 IN SRV 1 1 1 good.corp.`,
 	))
 	r := resolver([]string{"corp"}, s)
 	ctx := t.Context()
@@ -128,6 +130,9 @@ func TestRecords(t *testing.T) {
 	mxs, err := r.LookupMX(ctx, "bad.corp")
 	if len(mxs) != 1 || mxs[0].Host != "good.corp." || !errors.Is(err, errBadRecords) {
 		t.Errorf("a bad name: %v, %v", mxs, err)
+	}
+	if name, srvs, err := r.LookupSRV(ctx, "", "", "alias.bad.corp"); name != "" || srvs != nil || !errors.Is(err, errBadRecords) {
+		t.Errorf("a bad alias: %q %v, %v", name, srvs, err)
 	}
 }
 
@@ -373,8 +378,30 @@ func TestP37_Exchange(t *testing.T) {
 	if reply, _, err := resolver(nil, s).Exchange(ctx, long); err != nil || reply.Rcode != wire.RcodeRefused || len(events) != 1 || events[0].Net != "tcp" {
 		t.Errorf("%v, %v: %+v", reply, err, events)
 	}
-	if _, _, err := resolver(nil, s).Exchange(ctx, new(wire.Msg)); !errors.Is(err, errors.ErrUnsupported) {
-		t.Error(err)
+	for _, none := range []*wire.Msg{nil, new(wire.Msg)} {
+		if _, _, err := resolver(nil, s).Exchange(ctx, none); !errors.Is(err, errors.ErrUnsupported) {
+			t.Error(err)
+		}
+	}
+}
+
+// RFC 2136 section 3.8: the answer to an update may have nothing of it but its ID and opcode,
+// whatever it says. That to a query may not.
+func TestP37_UpdateAnsweredByHeader(t *testing.T) {
+	for _, rcode := range []int{wire.RcodeSuccess, wire.RcodeRefused, wire.RcodeNotAuth} {
+		s := serve(t, func(q *query) {
+			q.answer(t, &wire.Msg{MsgHdr: wire.MsgHdr{Id: q.Id + 1, Response: true, Opcode: q.Opcode, Rcode: wire.RcodeYXDomain}})
+			q.answer(t, &wire.Msg{MsgHdr: wire.MsgHdr{Id: q.Id, Response: true, Opcode: q.Opcode, Rcode: rcode}})
+		})
+		r := resolver(nil, s)
+		reply, _, err := r.Exchange(t.Context(), new(wire.Msg).SetUpdate("corp."))
+		if err != nil || reply.Rcode != rcode {
+			t.Errorf("%s: %v, %v", wire.RcodeToString[rcode], reply, err)
+		}
+		r.conf.Timeout = 10 * time.Millisecond
+		if reply, _, err := r.Exchange(t.Context(), new(wire.Msg).SetQuestion("corp.", wire.TypeA)); err == nil {
+			t.Errorf("%s: %v", wire.RcodeToString[rcode], reply)
+		}
 	}
 }
 
