@@ -271,7 +271,7 @@ func (a *RA) message(from mac, inside, outside []ra.Option) ra.Advertisement {
 
 // ended returns a with a lifetime of zero for the router or, where all is set, for all
 // that it said (RFC 4861 section 6.2.5, RFC 8106 section 5, RFC 4191 section 2.3, RFC
-// 8781 section 4). Options that have no lifetime go on.
+// 8781 section 4, RFC 9463 section 6.1). Options that have no lifetime go on.
 func ended(m ra.Advertisement, all bool) ra.Advertisement {
 	m.Lifetime = 0
 	options := func(list []ra.Option) []ra.Option {
@@ -291,6 +291,9 @@ func ended(m ra.Advertisement, all bool) ra.Advertisement {
 				o.Lifetime = 0
 				list[i] = o
 			case ra.PREF64:
+				o.Lifetime = 0
+				list[i] = o
+			case ra.EncryptedDNS:
 				o.Lifetime = 0
 				list[i] = o
 			}

@@ -251,11 +251,15 @@ func TestAdvertiseChangeAndEnd(t *testing.T) {
 	if n, _ := s.advertisements(); n != before || n != 5 {
 		t.Errorf("%d advertisements, %d of them after the end", n, n-before)
 	}
-	r.Advertise(RA{PvD: "a.example", Prefixes: Nothing, DNS: "2001:db8:1::54"})
+	encrypted := ra.EncryptedDNS{Resolver: ra.Resolver{Priority: 1, Name: "dot.example"}, Lifetime: time.Hour}
+	r.Advertise(RA{PvD: "a.example", Prefixes: Nothing, DNS: "2001:db8:1::54", Options: []ra.Option{encrypted}})
 	lab.Settle()
+	if p := s.snapshot().Find(ra.Key{ID: "a.example"}); p == nil || len(p.Resolvers) != 1 {
+		t.Errorf("no encrypted server: %+v", p)
+	}
 	r.Withdraw()
 	lab.Settle()
-	if p := s.snapshot().Find(ra.Key{ID: "a.example"}); p != nil && len(p.Servers)+len(p.Routes) != 0 {
+	if p := s.snapshot().Find(ra.Key{ID: "a.example"}); p != nil && len(p.Servers)+len(p.Routes)+len(p.Resolvers) != 0 {
 		t.Errorf("not withdrawn: %+v", p)
 	}
 }
