@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -112,14 +113,22 @@ func (l Lookup) needs(c *config.Config) *config.Config {
 	return &n
 }
 
-// awaitPvD waits for the PvD of the lookup, and returns it.
+// hasServer: a server of either kind to ask, which a PvD that is learned gets after a while.
+var hasServer = pvd.NewCondition("DNS server", func(i *pvd.Info) bool {
+	encrypted, _ := pvd.EncryptedDNS.Get(i)
+	return len(encrypted) > 0 || pvd.HasDNS.Holds(i)
+})
+
+// awaitPvD waits for the PvD of the lookup, and returns it. One that is not learned has
+// what it will ever have.
 func (d *daemon) awaitPvD(ctx context.Context, l Lookup) (pvd.Ref, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.Wait)
 	defer cancel()
+	static := slices.Collect(maps.Values(d.refs))
 	for {
 		ref, err := d.pick(ctx, l)
-		if err == nil && len(d.learner.names) > 0 {
-			err = errors.Join(d.host.WaitReady(ctx, ref, pvd.HasDNS), d.host.WaitReady(ctx, ref))
+		if err == nil && !slices.Contains(static, ref) {
+			err = errors.Join(d.host.WaitReady(ctx, ref, hasServer), d.host.WaitReady(ctx, ref))
 		}
 		if err == nil || len(d.learner.names) == 0 {
 			return ref, err
@@ -153,7 +162,7 @@ func (d *daemon) pick(ctx context.Context, l Lookup) (ref pvd.Ref, err error) {
 
 // lookUp looks the name up in a PvD.
 func (d *daemon) lookUp(ctx context.Context, l Lookup, ref pvd.Ref) (*Resolution, error) {
-	r := &Resolution{Name: l.Name, Ref: ref}
+	r := &Resolution{Name: l.Name, Ref: ref, Steps: []Step{}, Answers: []string{}}
 	if i, err := d.host.Info(ref); err == nil {
 		r.PvD = i.Name()
 	}
@@ -170,7 +179,9 @@ func (d *daemon) lookUp(ctx context.Context, l Lookup, ref pvd.Ref) (*Resolution
 	} else {
 		var m *wire.Msg
 		if m, _, err = n.Query(asking, dns.Question{Name: l.Name, Type: l.Type}); err == nil {
-			r.Answers, err = records(l, m)
+			var texts []string
+			texts, err = records(l, m)
+			r.Answers = append(r.Answers, texts...)
 		}
 	}
 	for _, e := range events {

@@ -270,6 +270,51 @@ func TestResolve(t *testing.T) {
 	}
 }
 
+// TestResolveWithoutServers holds that a PvD that is not learned is not waited for to get DNS
+// servers, though others are learned, and that a program finds lists where there is nothing.
+func TestResolveWithoutServers(t *testing.T) {
+	tuntest.CheckLeaks(t)
+	c := parse(t, strings.Replace(steered, ", dns: {servers: [192.168.1.1]}", "", 1))
+	for _, name := range []string{"home", ""} {
+		r, err := newTestDaemon(&fake{}).resolve(t.Context(), c, Lookup{Name: "www", PvD: name, Wait: time.Second})
+		if err == nil || !strings.HasPrefix(err.Error(), "lookup www: no DNS server") || r == nil || r.PvD != "home" {
+			t.Fatalf("in %q: %+v, %v", name, r, err)
+		}
+		text, err := json.Marshal(r)
+		if err != nil || !strings.Contains(string(text), `"steps":[],"answers":[],`) {
+			t.Errorf("in %q: %s, %v", name, text, err)
+		}
+	}
+}
+
+// TestHasServer holds that a PvD that is learned can be asked in as soon as it has a server of
+// either kind.
+func TestHasServer(t *testing.T) {
+	r := pvd.NewRegistry(pvd.RegistryConfig{})
+	for _, tt := range []struct {
+		what string
+		set  func(*pvd.Builder)
+		want bool
+	}{
+		{"nothing", func(*pvd.Builder) {}, false},
+		{"a server", func(b *pvd.Builder) {
+			pvd.DNSServers.Set(b, []netip.AddrPort{netip.MustParseAddrPort("192.168.1.53:53")})
+		}, true},
+		{"an encrypted server", func(b *pvd.Builder) {
+			pvd.EncryptedDNS.Set(b, []pvd.EncryptedServer{{Name: "dns.example", ALPN: []string{"dot"}}})
+		}, true},
+	} {
+		ref, err := r.Add(t.Context(), tt.set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := r.Info(ref)
+		if err != nil || hasServer.Holds(info) != tt.want {
+			t.Errorf("%s: %v, %v", tt.what, !tt.want, err)
+		}
+	}
+}
+
 // A serving system has name servers at the other ends of links.
 type serving struct {
 	fake
