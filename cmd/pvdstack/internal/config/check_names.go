@@ -47,7 +47,7 @@ func (c *checker) steer(r *rawSteer) (s Steer) {
 	if !r.given {
 		return s
 	}
-	if len(r.table) == 0 && len(r.trust) == 0 {
+	if len(r.table) == 0 && len(r.trust) == 0 && !r.broken {
 		c.add(r.at, `steer says neither "table" nor "trust": want one, or no "steer"`)
 	}
 	if n := len(r.table); n > steer.MaxEntries {

@@ -161,7 +161,8 @@ func TestLearningFaults(t *testing.T) {
 	)
 	tests := []struct{ name, old, new, want string }{
 		{"nothing", wan, "{}", `c:6:15: discover learns nothing: want "ra", "dhcp4" or "dhcp6" to be true, or "discover: true" for all of them`},
-		{"a text", wan, "yes please", `c:6:15: discover is the text "yes please": want a mapping of keys to values`},
+		{"a text", wan, "yes please", `c:6:15: discover is the text "yes please": want true, false or a mapping such as {ra: true}`},
+		{"empty", wan, "", `c:6:5: discover is empty: want true, false or a mapping such as {ra: true}`},
 		{"dhcp6 alone", wan, "{dhcp4: true, dhcp6: true}", `c:6:36: dhcp6 needs "ra" to be true, too`},
 		{"prefixes", wan, "{ra: true, prefixes: true}", `c:6:36: prefixes needs "dhcp6" to be true, too`},
 		{"IPv6 only", wan, "{ra: true, ipv6_only: true}", `c:6:37: ipv6_only needs "dhcp4" to be true, too`},

@@ -52,6 +52,7 @@ func TestNamesFaults(t *testing.T) {
 
 		// Steering.
 		{"nothing", "  table: [" + entry + "]\n  trust: " + trust, "  table: []", `c:18:3: steer says neither "table" nor "trust": want one, or no "steer"`},
+		{"a list", "  table: [" + entry + "]\n  trust: " + trust, "  - " + entry, `c:18:3: steer is a list: want a mapping of keys to values`},
 		{"no suffix", entry, "{pvd: corp}", `c:18:11: the entry has no "suffix": want a domain such as corp.example.com, or "." for all`},
 		{"entry without PvD", entry, "{suffix: corp.example}", `c:18:11: the entry has no "pvd": want the name of a PvD`},
 		{"suffix", "suffix: corp.example", "suffix: '*.corp.example'", `c:18:20: suffix "*.corp.example" is no domain name: want one such as corp.example.com, or "." for all`},

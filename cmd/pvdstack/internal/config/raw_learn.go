@@ -48,12 +48,18 @@ type rawModifier struct {
 
 func readDiscover(r *reader, n ast.Node) rawDiscover {
 	d := rawDiscover{given: true, at: position(n)}
-	if _, ok := n.(*ast.BoolNode); ok {
+	switch n.(type) {
+	case *ast.BoolNode:
 		r.boolean("discover", &d.all)(n)
 		d.given = d.all.v
 		return d
+	case *ast.MappingNode, *ast.MappingValueNode:
+	default:
+		r.add(d.at, "discover is %s: want true, false or a mapping such as {ra: true}", kind(n))
+		d.broken = true
+		return d
 	}
-	d.broken = !r.mapping(n, "discover", fields{
+	r.mapping(n, "discover", fields{
 		"ra":          r.boolean("ra", &d.ra),
 		"dhcp4":       r.boolean("dhcp4", &d.dhcp4),
 		"dhcp6":       r.boolean("dhcp6", &d.dhcp6),

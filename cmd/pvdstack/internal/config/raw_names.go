@@ -25,10 +25,10 @@ func readStub(r *reader, n ast.Node) rawStub {
 
 // rawSteer is how names choose PvDs.
 type rawSteer struct {
-	given bool
-	at    Position
-	table []rawSuffix
-	trust []value[string]
+	given, broken bool
+	at            Position
+	table         []rawSuffix
+	trust         []value[string]
 }
 
 type rawSuffix struct {
@@ -39,7 +39,7 @@ type rawSuffix struct {
 
 func readSteer(r *reader, n ast.Node) rawSteer {
 	s := rawSteer{given: true, at: position(n)}
-	r.mapping(n, "steer", fields{
+	s.broken = !r.mapping(n, "steer", fields{
 		"table": func(n ast.Node) {
 			r.list(n, "table", func(n ast.Node) {
 				e := rawSuffix{at: position(n)}
