@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"os/signal"
 	"strings"
 	"syscall"
@@ -75,6 +76,11 @@ Go, and shows what came of it.`,
 			// A second signal ends the process the usual way.
 			context.AfterFunc(ctx, stop)
 			d.out, d.err = cmd.OutOrStdout(), cmd.ErrOrStderr()
+			if d.pcap != "" { // rather than to find out at the end
+				if err := os.MkdirAll(d.pcap, 0o755); err != nil {
+					return failure{err}
+				}
+			}
 			if !pvdtest.Main("demo", d.err, func(tb pvdtest.TB) { d.run(ctx, tb) }) {
 				return failure{errors.New("the demo did not come out as it should")}
 			}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -38,6 +39,14 @@ func newRoot() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.AddCommand(newDemo(), newRun(), newCheck(), newProbe(), newResolve(), newVersion())
+	root.InitDefaultHelpCmd()
+	help, _, _ := root.Find([]string{"help"})
+	help.Args = func(_ *cobra.Command, args []string) error {
+		if c, rest, err := root.Find(args); err != nil || len(rest) > 0 || !c.HasParent() && len(args) > 0 {
+			return fmt.Errorf("there is no command %q", strings.Join(args, " "))
+		}
+		return nil
+	}
 	return root
 }
 

@@ -42,9 +42,9 @@ With --pvd only that PvD is built; without, all are, and NAME is in the one that
 up, by the search list too; with it, records of NAME as it is.
 
 It has hardware addresses and leases of its own, of which it gives back what it has come to
-use, and nothing of "state": the network sees one more host for a moment. So it can not stand in for a "run" that is at
-work: devices that "run" has made, and the addresses of PvDs that are not learned, are taken.
-Ask a DNS server of its configuration ("dns") then.
+use, and nothing of "state": the network sees one more host for a moment. So it can not stand
+in for a "run" that is at work: devices that "run" has made, and the addresses of PvDs that are
+not learned, are taken. Ask a DNS server of its configuration ("dns") then.
 
 It exits 0 if there is an answer, 1 if there is none or something fails, and 2 if it is called
 wrongly.`,
@@ -154,8 +154,8 @@ func writeStep(b *strings.Builder, s daemon.Step) {
 	if s.Net != "" {
 		fmt.Fprintf(b, "time    %v\n", s.Time.Round(time.Microsecond))
 	}
-	result := cmp.Or(s.Rcode, "no answer")
-	if s.Error != "" {
+	result := cmp.Or(s.Rcode, s.Error, "no answer")
+	if s.Rcode != "" && s.Error != "" {
 		result += ": " + s.Error
 	}
 	if s.TTL > 0 {
