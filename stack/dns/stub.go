@@ -242,9 +242,12 @@ func (s *Stub) read(b []byte) (m, reply *wire.Msg) {
 	case asIs(m):
 		return m, nil
 	}
-	if o := m.IsEdns0(); o != nil && o.Version() != 0 {
-		reply := failure(m, wire.RcodeBadVers)
-		return m, reply
+	switch o := m.IsEdns0(); {
+	case o == nil:
+	case slices.ContainsFunc(m.Extra, func(rr wire.RR) bool { return rr.Header().Rrtype == wire.TypeOPT && rr != o }):
+		return m, failure(m, wire.RcodeFormatError) // RFC 6891 section 6.1.1
+	case o.Version() != 0:
+		return m, failure(m, wire.RcodeBadVers)
 	}
 	switch m.Question[0].Qtype {
 	case wire.TypeAXFR, wire.TypeIXFR, wire.TypeMAILA, wire.TypeMAILB:

@@ -112,6 +112,25 @@ func TestStubCached(t *testing.T) {
 	}
 }
 
+// TestStubCachedReservedNames has names that never go to a server be answered for in the same
+// way though somebody has asked for them as they are.
+func TestStubCachedReservedNames(t *testing.T) {
+	s := serve(t, func(q *query) { q.answer(t, q.reply(t, q.name()+" 60 IN A 203.0.113.1")) })
+	r := resolver(nil, s)
+	for _, name := range []string{"localhost.", "x.LOCALHOST.", "secret.onion.", "invalid."} {
+		if _, _, err := r.Query(t.Context(), Question{Name: name, Type: wire.TypeA}); err != nil {
+			t.Fatal(err)
+		}
+		b, err := new(wire.Msg).SetQuestion(name, wire.TypeA).Pack()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if reply, ok := r.Cached(nil, b); ok {
+			t.Errorf("%s: %x", name, reply)
+		}
+	}
+}
+
 // TestStubCachedAges has what is in the cache grow old, and a resolver that is closed say
 // nothing.
 func TestStubCachedAges(t *testing.T) {

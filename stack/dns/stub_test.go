@@ -240,6 +240,8 @@ func TestStubRefuses(t *testing.T) {
 			m.IsEdns0().SetVersion(1)
 			return m
 		}, wire.RcodeBadVers},
+		// RFC 6891 section 6.1.1
+		{"EDNS twice", func() *wire.Msg { return ask("x.", wire.TypeA).SetEdns0(1232, false).SetEdns0(1232, false) }, wire.RcodeFormatError},
 	}
 	for _, tt := range tests {
 		for _, network := range []string{"udp", "tcp"} {
