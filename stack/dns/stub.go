@@ -156,9 +156,14 @@ func (s *Stub) take(c net.PacketConn, from net.Addr, b []byte) {
 	}
 }
 
-// asIs reports whether a message has to be passed on octet by octet: it is an update, or it
-// is signed or about keys to sign with (RFC 5625 section 4.5).
-func asIs(m *wire.Msg) bool {
+// asIs reports whether a message has to be passed on octet by octet: it is opaque, or its
+// sender wants to know what the server has at hand. What we have is none of that one's business:
+// it would tell what others have asked.
+func asIs(m *wire.Msg) bool { return opaque(m) || !m.RecursionDesired }
+
+// opaque reports whether nothing in a message may be touched: it is an update, or it is signed
+// or about keys to sign with (RFC 5625 section 4.5).
+func opaque(m *wire.Msg) bool {
 	return m.Opcode == wire.OpcodeUpdate || m.IsTsig() != nil || isSig0(m) || m.Question[0].Qtype == wire.TypeTKEY
 }
 
@@ -239,7 +244,7 @@ func (s *Stub) read(b []byte) (m, reply *wire.Msg) {
 		return m, failure(m, wire.RcodeNotImplemented)
 	case len(m.Question) != 1 || !hasQuestion(b):
 		return m, failure(m, wire.RcodeFormatError)
-	case asIs(m):
+	case opaque(m):
 		return m, nil
 	}
 	switch o := m.IsEdns0(); {
@@ -253,14 +258,11 @@ func (s *Stub) read(b []byte) (m, reply *wire.Msg) {
 	case wire.TypeAXFR, wire.TypeIXFR, wire.TypeMAILA, wire.TypeMAILB:
 		return m, failure(m, wire.RcodeNotImplemented)
 	}
-	return m, nil
+	return m, reserved(m)
 }
 
 // answer asks, and returns the reply.
 func (s *Stub) answer(m *wire.Msg) *wire.Msg {
-	if r := reserved(m); r != nil {
-		return r
-	}
 	ctx, cancel := s.patience()
 	defer cancel()
 	q := m.Question[0]

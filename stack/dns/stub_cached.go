@@ -36,8 +36,8 @@ func (r *Resolver) Cached(b, query []byte) (reply []byte, ok bool) {
 	return a.replyTo(b, &p, age)
 }
 
-// A plainQuery is a query with one question for a name as hosts have them, and perhaps an OPT
-// record.
+// A plainQuery is a query with one question for a name as hosts have them, for which recursion
+// is desired, and perhaps an OPT record.
 type plainQuery struct {
 	question
 	msg  []byte
@@ -62,7 +62,7 @@ const optLen = 11
 
 // read reports whether msg is such a query.
 func (p *plainQuery) read(msg []byte) bool {
-	if len(msg) < headerLen || msg[2]&^flagRecursion != 0 || binary.BigEndian.Uint16(msg[4:]) != 1 ||
+	if len(msg) < headerLen || msg[2] != flagRecursion || binary.BigEndian.Uint16(msg[4:]) != 1 ||
 		binary.BigEndian.Uint32(msg[6:]) != 0 || binary.BigEndian.Uint16(msg[10:]) > 1 {
 		return false
 	}
@@ -190,7 +190,7 @@ func (a *answer) replyTo(b []byte, p *plainQuery, age time.Duration) ([]byte, bo
 	b = append(b, a.msg[:l.end]...)
 	m := b[before:]
 	copy(m, p.msg[:2])
-	m[2] = flagResponse | p.msg[2]&flagRecursion
+	m[2] = flagResponse | flagRecursion
 	m[3] = flagAvailable | p.msg[3]&flagUnchecked | a.msg[3]&maskRcode
 	if p.dnssec || p.msg[3]&flagAuthentic != 0 {
 		m[3] |= a.msg[3] & flagAuthentic

@@ -156,6 +156,34 @@ func TestStubAnswers(t *testing.T) {
 	}
 }
 
+// TestStubWithoutRecursion has the server itself say what it knows, as nobody is to look for
+// more: neither we, nor what others have asked before (RFC 5625 section 3). What a stub says by
+// itself it says to such questions, too.
+func TestStubWithoutRecursion(t *testing.T) {
+	a := &asker{}
+	addr := serveStub(t, a)
+	for _, tt := range []struct {
+		m    *wire.Msg
+		want int
+	}{
+		{ask("x.", wire.TypeA), wire.RcodeRefused}, // what Forward says
+		{ask("x.", wire.TypeA).SetEdns0(1232, true), wire.RcodeRefused},
+		{ask("x.localhost.", wire.TypeA), wire.RcodeSuccess},
+		{ask("x.invalid.", wire.TypeA), wire.RcodeNameError},
+		{ask("x.", wire.TypeAXFR), wire.RcodeNotImplemented},
+	} {
+		tt.m.RecursionDesired = false
+		for _, network := range []string{"udp", "tcp"} {
+			if r := exchange(t, network, addr, tt.m); r.Rcode != tt.want || r.RecursionDesired {
+				t.Errorf("%s: %v", network, r)
+			}
+		}
+	}
+	if n := a.asked.Load(); n != 0 {
+		t.Errorf("%d questions were asked", n)
+	}
+}
+
 func TestStubSizes(t *testing.T) {
 	addr := serveStub(t, &asker{})
 	// The client has room for 512 octets, so it would not have read more.
