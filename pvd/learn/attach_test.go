@@ -318,6 +318,23 @@ func TestRelease(t *testing.T) {
 	}
 }
 
+// TestReleaseWhileProbing gives a lease back whose address is nobody's yet, so that no PvD
+// can send from it.
+func TestReleaseWhileProbing(t *testing.T) {
+	w := newWorld(t)
+	w.dhcp4 = leases("192.0.2.9/24")
+	for w.v4.Tentative() == nil {
+		w.wait(100 * time.Millisecond)
+	}
+	w.called()
+	w.sent4 = nil
+	w.Release()
+	w.follow()
+	if len(w.sent4) != 1 || w.sent4[0].Type() != dhcp4.Release || w.sent4[0].Message.Client != netip.MustParseAddr("192.0.2.9") {
+		t.Errorf("sent %v", w.sent4)
+	}
+}
+
 // TestRenewsInItsPvD has what is sent to the server alone go by the routes of a PvD.
 func TestRenewsInItsPvD(t *testing.T) {
 	w, _ := full(t)

@@ -243,15 +243,19 @@ func (c *Client) pause() {
 	c.offer, c.packets = nil, nil
 }
 
-// Release gives the lease back and ends the client's work until the next LinkUp.
+// Release gives the lease back and ends the client's work until the next LinkUp. RFC 2131
+// section 4.4.4 has that sent to the server alone; but while the address is being checked
+// for conflicts nothing can be sent from it, and everybody hears.
 func (c *Client) Release(now time.Duration) {
 	if l := c.held(); l != nil && c.state != Down {
+		c.xidNew(now)
 		m := c.message(Release, now)
 		m.Client, m.Options[optServer] = l.Addr.Addr(), l.Server.AsSlice()
-		m.Secs = 0
-		c.xidNew(now)
-		m.XID = c.xid
-		c.send(m, l.Addr.Addr(), l.Server)
+		if c.state == Probing {
+			c.broadcast(m)
+		} else {
+			c.send(m, l.Addr.Addr(), l.Server)
+		}
 	}
 	c.drop()
 	c.before = nil

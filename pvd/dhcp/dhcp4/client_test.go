@@ -426,8 +426,10 @@ func TestRelease(t *testing.T) {
 	w.receive(reply(w.one().Message, Offer))
 	w.receive(reply(w.one().Message, Ack))
 	w.Release(w.now)
-	if r := w.one(); r.Type() != Release || w.Tentative() != nil {
-		t.Errorf("sent type %d", r.Type())
+	// Nothing may be sent from the address yet (RFC 5227 section 2.1).
+	if r := w.one(); r.Type() != Release || r.Client != address || !r.Packet.Broadcast() || !r.Src.Addr().IsUnspecified() ||
+		!bytes.Equal(r.Options[optServer], server.AsSlice()) || w.Tentative() != nil {
+		t.Errorf("DHCPRELEASE %+v", r)
 	}
 	w.LinkUp(w.now)
 	w.is(Init) // what was given back is not asked for again
