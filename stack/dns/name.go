@@ -49,7 +49,7 @@ func checkName(name string) error {
 
 // candidates yields the names, all valid, that name may stand for, as questions have them,
 // in the order in which they are to be tried. One with fewer dots than ndots may be one in
-// any domain of the search list.
+// any domain of the search list. There may be none.
 func candidates(name string, search []string, ndots int) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		if !strings.HasSuffix(name, ".") && strings.Count(name, ".") < ndots {
@@ -59,8 +59,17 @@ func candidates(name string, search []string, ndots int) iter.Seq[string] {
 				}
 			}
 		}
-		yield(plainForm(name))
+		if !numeric(lastLabel(name)) {
+			yield(plainForm(name))
+		}
 	}
+}
+
+// numeric reports whether a label has digits only, as that of no domain at the top has (RFC 1123
+// section 2.1): a name that ends so is an address that somebody has got wrong, for which some
+// servers have an answer.
+func numeric(label string) bool {
+	return !strings.ContainsFunc(label, func(c rune) bool { return c < '0' || c > '9' })
 }
 
 // plainForm returns a name that needs no escapes as questions have it.

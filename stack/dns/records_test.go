@@ -165,6 +165,9 @@ func TestBadInput(t *testing.T) {
 		{"an empty label", host(r, "a..b"), net.DNSError{Err: badName, Name: "a..b", IsNotFound: true}},
 		{"NUL", host(r, "a\x00b"), net.DNSError{Err: badName, Name: "a\x00b", IsNotFound: true}},
 		{"IDNA", host(r, "bücher.example"), net.DNSError{Err: badName, Name: "bücher.example", IsNotFound: true}},
+		{"an address that is none", host(r, "10.0.0.256"), net.DNSError{Err: badName, Name: "10.0.0.256", IsNotFound: true}},
+		{"half an address", host(r, "127.1."), net.DNSError{Err: badName, Name: "127.1", IsNotFound: true}},
+		{"a number", host(r, "1234"), net.DNSError{Err: badName, Name: "1234", IsNotFound: true}},
 		{"onion", host(r, "x.onion"), net.DNSError{Err: noHost, Name: "x.onion", IsNotFound: true}},
 		{"wrong family", func() error {
 			_, err := r.LookupNetIP(ctx, "ip6", "10.0.0.1")
@@ -270,6 +273,7 @@ func TestP35_Ndots(t *testing.T) {
 		asked string
 	}{
 		{0, "a", "a.corp. a.lab. a."},
+		{1, "7", "7.corp. 7.lab."}, // there is no such domain at the top
 		{1, "a.b", "a.b."},
 		{2, "a.b", "a.b.corp. a.b.lab. a.b."},
 		{2, "a.b.", "a.b."},

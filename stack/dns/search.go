@@ -226,6 +226,9 @@ func (r *Resolver) search(ctx context.Context, host string, tell func(*task), ty
 		}
 		err = failed
 	}
+	if err == nil { // there was no candidate
+		err = dnsError(host, Server{}, errBadName)
+	}
 	return nil, err
 }
 
