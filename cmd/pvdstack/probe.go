@@ -36,8 +36,9 @@ would be built, from what, and what was not used of what the network says, and w
 an interface's name or, with -c, a link of the configuration, whose "discover" and "match"
 count then.
 
-Nothing is attached, and what was leased is given back. The hardware address and the
-addresses made from it are used once, so they are not those that "run" would have.
+Nothing is attached, and what was leased is given back, but for an IPv4 address that it is
+not known of yet whether somebody else has it, which takes some seconds. The hardware address
+and the addresses made from it are used once, so they are not those that "run" would have.
 
 It exits 0 if there is a PvD, 1 if there is none or the link fails, and 2 if it is called
 wrongly.`,
