@@ -13,6 +13,7 @@ import (
 // TestCloseWhileAsking ends a host that is asking for additional information which does not
 // come.
 func TestCloseWhileAsking(t *testing.T) {
+	t.Parallel()
 	const id = "corp.example"
 	h := newHost(t)
 	a := of(id, "2001:db8:1::/64")

@@ -230,6 +230,7 @@ func TestRemarks(t *testing.T) {
 // TestR22_LearnedPvDs uses an explicit and an implicit PvD that were learned, from networks
 // with the same addresses, in the ways in which configured ones are used.
 func TestR22_LearnedPvDs(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	unchanged := bystander(t, h)
 	refs := make(map[string]pvd.Ref)

@@ -125,6 +125,7 @@ func TestAddressOnTwoLinks(t *testing.T) {
 // An address whose prefix gets another length stays, with what stands on it, and reaches
 // as far as the new length says.
 func TestPrefixLengthChanges(t *testing.T) {
+	t.Parallel()
 	h, far := newHost(t), newHost(t)
 	pipeOf(t, tun.Ethernet, "wire", h, far)
 	peer := add(t, far, pvd.Config{Links: []string{"wire"}, Addresses: addressesOf("10.0.0.2/16", "10.0.1.2/16", "2001:db8::2/48", "2001:db8:0:1::2/48")})
@@ -166,6 +167,7 @@ func addressesOf(prefixes ...string) []pvd.Address {
 // Prefixes that leave no room for a broadcast address, or for anybody else, work on
 // Ethernet as they do on an IP link.
 func TestNarrowPrefixes(t *testing.T) {
+	t.Parallel()
 	route := func(to string, via ...string) pvd.Route {
 		r := pvd.Route{To: netip.MustParsePrefix(to)}
 		if len(via) > 0 {

@@ -12,6 +12,7 @@ import (
 
 // TestConn runs the suite that every net.Conn has to pass.
 func TestConn(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name, address string
 		layer         tun.Layer // of the link between two hosts; 0 is a PvD with itself
@@ -25,6 +26,7 @@ func TestConn(t *testing.T) {
 		{"Ethernet pipe IPv6", "fd00::2", tun.Ethernet},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			var a, b *stack.Network
 			if tt.layer != 0 {
 				a, b = coupleOver(t, tt.layer)

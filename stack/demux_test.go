@@ -122,6 +122,7 @@ var (
 )
 
 func TestClassifyEthernet(t *testing.T) {
+	t.Parallel()
 	w := newWire(t, tun.Ethernet)
 	corp := w.add(pvd.Config{Name: "corp", Addresses: addresses("10.0.0.2/24", "2001:db8:a::2/64")})
 	home := w.add(pvd.Config{Name: "home", Addresses: addresses("10.0.1.2/24", "2001:db8:b::2/64")})
@@ -377,6 +378,7 @@ func destination(frame []byte, layer tun.Layer) (netip.Addr, bool) {
 
 // What is remembered of a packet is true of the next one, or not used.
 func TestClassifyNext(t *testing.T) {
+	t.Parallel()
 	for _, layer := range []tun.Layer{tun.IP, tun.Ethernet} {
 		w := newWire(t, layer)
 		a := w.add(pvd.Config{Name: "a", Addresses: addresses("10.0.0.2/24", "2001:db8::2/64")})

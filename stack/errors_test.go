@@ -333,8 +333,9 @@ func TestErrorsOfPeers(t *testing.T) {
 // TestErrorsOfSilence has what becomes of neighbours that do not answer.
 func TestErrorsOfSilence(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes the seconds that address resolution does")
+		t.Skip("slow: takes the seconds that address resolution does")
 	}
+	t.Parallel()
 	h := newHost(t)
 	l, r := tun.Pipe(tun.PipeConfig{Layer: tun.Ethernet})
 	t.Cleanup(func() { _ = r.Close() })
@@ -356,6 +357,7 @@ func TestErrorsOfSilence(t *testing.T) {
 
 // TestErrorsOfRemoval blocks every kind of call and takes away what it stands on.
 func TestErrorsOfRemoval(t *testing.T) {
+	t.Parallel()
 	removals := []struct {
 		name   string
 		want   error
@@ -542,6 +544,7 @@ func TestErrorsOfNames(t *testing.T) {
 
 // TestErrorsOfDeadlines and of Close, for every call that can block.
 func TestErrorsOfDeadlines(t *testing.T) {
+	t.Parallel()
 	h1, h2 := newHost(t), newHost(t)
 	pipe(t, "wire", h1, h2)
 	a, b := add(t, h1, config("wire", "10.0.0.1/24")), add(t, h2, config("wire", "10.0.0.2/24"))

@@ -30,6 +30,7 @@ func eyeballs(t *testing.T, names map[string][]string) (a, b *stack.Network) {
 // TestDialFamiliesRace has the first address say nothing: the next one, of the other family,
 // is not kept waiting.
 func TestDialFamiliesRace(t *testing.T) {
+	t.Parallel()
 	a, b := eyeballs(t, map[string][]string{
 		"half.example.":   {"2001:db8::99", "10.0.0.2"},
 		"silent.example.": {"2001:db8::98", "2001:db8::99", "10.0.0.98"},

@@ -100,6 +100,7 @@ func TestR8_PvDOfWhatArrives(t *testing.T) {
 // What arrives for an address of no PvD on the link is discarded without an answer, also
 // when a PvD on another link has it.
 func TestHa_SilenceForOthersAddresses(t *testing.T) {
+	t.Parallel()
 	h, peer := newHost(t), newHost(t)
 	pipe(t, "one", h, peer)
 	pipe(t, "two", h, nil)

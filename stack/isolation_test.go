@@ -66,6 +66,7 @@ func TestSourceOfAnotherPvDOnIPLink(t *testing.T) {
 // Addresses that mean nothing beyond a host, and stations that are none, are dropped both
 // ways.
 func TestNodeLocalStaysInside(t *testing.T) {
+	t.Parallel()
 	w := newWire(t, tun.Ethernet)
 	p := w.add(pvd.Config{Addresses: addresses("10.0.0.2/24", "2001:db8::2/64")})
 	own := p.macOf()
@@ -108,6 +109,7 @@ func TestNodeLocalStaysInside(t *testing.T) {
 // Where all PvDs have to use the link's own hardware address, addresses alone tell them
 // apart, and nothing comes from ourselves.
 func TestOneStationForAll(t *testing.T) {
+	t.Parallel()
 	w := newWireOf(t, tun.Ethernet, func(l tun.Link) tun.Link { return oneStation{l} })
 	a := w.add(pvd.Config{Name: "a", Addresses: addresses("10.0.0.2/24", "2001:db8:a::2/64")})
 	b := w.add(pvd.Config{Name: "b", Addresses: addresses("10.0.0.3/24", "2001:db8:b::2/64")})

@@ -166,6 +166,7 @@ func TestPortTries(t *testing.T) {
 
 // TestListenBacklog fills a listener's queue.
 func TestListenBacklog(t *testing.T) {
+	t.Parallel()
 	h, d := limited(t)
 	n := h.In(d.ref)
 	l, err := n.Listen(t.Context(), "tcp", ":80")

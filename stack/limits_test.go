@@ -50,6 +50,7 @@ func lone(t *testing.T) *port {
 // For one neighbour the latest maxHopQueue packets wait; for maxPendingHops neighbours at
 // once; and what nobody answers for is given up and counted.
 func TestPacketsWaitForNeighbors(t *testing.T) {
+	t.Parallel()
 	p := lone(t)
 	for range maxHopQueue + 5 {
 		if err := p.writeAndRelease(outgoing("8.8.8.8")); err != nil {
@@ -267,6 +268,7 @@ func TestPvDsPerLinkAreBounded(t *testing.T) {
 
 // A stack whose goroutines do not end is reported after destroyWait, not waited for.
 func TestRemovalDoesNotWaitForEver(t *testing.T) {
+	t.Parallel()
 	w := newWire(t, tun.IP)
 	p := w.add(pvd.Config{Name: "corp", Addresses: addresses("10.0.0.2/24")})
 	stuck := make(chan struct{})

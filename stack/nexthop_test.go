@@ -130,6 +130,7 @@ func TestFailuresAreForgottenOldestFirst(t *testing.T) {
 
 // A link-local destination is on the link, whatever the routes say.
 func TestLinkLocalNeedsNoRoute(t *testing.T) {
+	t.Parallel()
 	w := newWire(t, tun.Ethernet)
 	p := w.add(pvd.Config{
 		Addresses: addresses("2001:db8::2/64", "fe80::2/128"),

@@ -64,6 +64,7 @@ func tooBig(mtu uint32, src, dst string) []byte {
 }
 
 func TestNarrowPaths(t *testing.T) {
+	t.Parallel()
 	clock := &steppedClock{Clock: pvd.SystemClock()}
 	near, far := tun.Pipe(tun.PipeConfig{Layer: tun.IP})
 	defer far.Close()

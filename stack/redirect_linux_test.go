@@ -86,6 +86,7 @@ func newKernelRouter(t *testing.T, lan *tuntest.NS, port string, addrs ...string
 // TestKernelRedirects has a kernel as the router, that sends real redirects: to another
 // router on the link, and to a destination that is on the link itself.
 func TestKernelRedirects(t *testing.T) {
+	t.Parallel()
 	lan := tuntest.NewNS(t)
 	lan.Bridge("br")
 	first := newKernelRouter(t, lan, "first", "fe80::a/64", "2001:db8:1::1/64")

@@ -86,6 +86,7 @@ func (w *steppedWire) update(c pvd.Config) {
 // A redirect to another router is for one source and one destination only (RFC 8028
 // section 3.4), one to the destination itself for all sources. Either ends with its time.
 func TestRedirect(t *testing.T) {
+	t.Parallel()
 	w := newSteppedWire(t, twoRouters())
 	w.by("at first", redirOwn, redirFar, redirA)
 	if w.port.redirects.all.Load() != nil {
@@ -116,6 +117,7 @@ func TestRedirect(t *testing.T) {
 
 // What is not from the first hop, or not about what the PvD sends, changes nothing.
 func TestForgedRedirect(t *testing.T) {
+	t.Parallel()
 	w := newSteppedWire(t, twoRouters())
 	neighbor := "2001:db8:1::9"
 	if _, err := w.host.Add(t.Context(), pvd.Config{
@@ -161,6 +163,7 @@ func TestForgedRedirect(t *testing.T) {
 // A redirect ends with the source, with the router's being the first hop, and with the link;
 // a change of anything else leaves it.
 func TestRedirectsEnd(t *testing.T) {
+	t.Parallel()
 	redirects := []ra.Redirect{
 		redirect(redirA, redirOwn, redirFar, redirC),
 		redirect(redirA, redirOwn, "2001:db8:ff::3", "2001:db8:ff::3"),
@@ -222,6 +225,7 @@ func TestRedirectsEnd(t *testing.T) {
 
 // A target that does not answer is left for the router, which then decides again.
 func TestRedirectToDeadTarget(t *testing.T) {
+	t.Parallel()
 	w := newSteppedWire(t, twoRouters())
 	w.follow(redirect(redirA, redirOwn, redirFar, redirC))
 	w.port.unanswered(redirC)
@@ -232,6 +236,7 @@ func TestRedirectToDeadTarget(t *testing.T) {
 
 // There are maxRedirects at most; the oldest goes, and what has ended makes room first.
 func TestMostRedirects(t *testing.T) {
+	t.Parallel()
 	w := newSteppedWire(t, twoRouters())
 	far := func(i int) string { return fmt.Sprintf("2001:db8:ff::%x", i+1) }
 	for i := range maxRedirects + 1 {
@@ -255,6 +260,7 @@ func TestMostRedirects(t *testing.T) {
 
 // Redirects that arrive while the PvD changes leave nothing that its table does not have.
 func TestRedirectsRaceWithChanges(t *testing.T) {
+	t.Parallel()
 	w := newSteppedWire(t, twoRouters())
 	gone := twoRouters()
 	gone.Routes = gone.Routes[1:]

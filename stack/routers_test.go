@@ -23,6 +23,7 @@ func (p *port) unanswered(hops ...string) {
 
 // The example of RFC 4191 section 3.6, for packets and for the choice of a path.
 func TestRFC4191Section3_6(t *testing.T) {
+	t.Parallel()
 	const w, x, y, z = "fe80::a", "fe80::b", "fe80::c", "fe80::d"
 	p := newWire(t, tun.Ethernet).add(pvd.Config{Addresses: addresses("2001:db9::2/64"), Routes: []pvd.Route{
 		{To: prefix("::/0"), Via: ip(w)},

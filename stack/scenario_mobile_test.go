@@ -406,6 +406,7 @@ func (e *equipment) find(name string) pvd.Ref {
 // P30: the first server of the interface, then the others, one after the other; never one
 // of another interface.
 func TestP30_ServersInTurn(t *testing.T) {
+	t.Parallel()
 	e := newEquipment(t)
 	other := e.lay("other", nil)
 	e.attach(other)

@@ -378,6 +378,7 @@ func TestS29_AcceptInherits(t *testing.T) {
 }
 
 func TestS30_Unreachable(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	pipeOf(t, tun.Ethernet, "wire", h, newHost(t))
 	n := add(t, h, pvd.Config{Links: []string{"wire"}, Addresses: []pvd.Address{

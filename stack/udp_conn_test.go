@@ -239,6 +239,7 @@ func TestUDPBroadcast(t *testing.T) {
 }
 
 func TestUDPMulticast(t *testing.T) {
+	t.Parallel()
 	a, b := couple(t)
 	for _, tt := range []struct{ group, to string }{
 		{"224.0.0.251", "224.0.0.251:5353"},

@@ -124,6 +124,7 @@ const patience = 300 * time.Millisecond
 // The model is the strong one: nothing is received on one link for an address on another,
 // nor sent from there (RFC 1122 section 3.3.4.2), in either family.
 func TestP34_StrongHostByDefault(t *testing.T) {
+	t.Parallel()
 	for _, layer := range []tun.Layer{tun.IP, tun.Ethernet} {
 		for _, asOwner := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, owner %v", kind(layer), asOwner), func(t *testing.T) {
@@ -154,6 +155,7 @@ func TestP34_StrongHostByDefault(t *testing.T) {
 // Where the PvD is a weak host, it answers on each of its links for its addresses on the
 // others and sends from them, in both families and over links of both kinds.
 func TestP45_WeakHost(t *testing.T) {
+	t.Parallel()
 	for _, layers := range [][2]tun.Layer{{tun.IP, tun.IP}, {tun.Ethernet, tun.Ethernet}, {tun.IP, tun.Ethernet}, {tun.Ethernet, tun.IP}} {
 		for _, asOwner := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s to %s, owner %v", kind(layers[1]), kind(layers[0]), asOwner), func(t *testing.T) {
