@@ -131,7 +131,7 @@ func (p *pvdChecker) encryptedServer(r *rawEncrypted) (s pvd.EncryptedServer, ok
 	switch {
 	case !r.name.given:
 		p.missing(r.at, "the server", "name", "what its certificate is for, such as dns.example.com")
-	case r.name.set && (err != nil || name == ""):
+	case r.name.set && (err != nil || name == "" || strings.ContainsFunc(string(name), func(r rune) bool { return !nameRune(r) })):
 		p.add(r.name.at, "name %s is no domain name: want what the server's certificate is for, such as dns.example.com", quote(r.name.v))
 	}
 	s.Name, s.Port, s.Path = string(name), uint16(r.port.v), r.path.v
@@ -152,12 +152,22 @@ func (p *pvdChecker) encryptedServer(r *rawEncrypted) (s pvd.EncryptedServer, ok
 		s.ALPN, web = append(s.ALPN, protocol), web || protocol != "dot" && protocol != ""
 	}
 	switch {
-	case r.path.set && (!strings.HasPrefix(r.path.v, "/") || !strings.Contains(r.path.v, "{?dns}")):
+	case r.path.set && !isTemplate(r.path.v):
 		p.add(r.path.at, "path %s is no URI template of a DNS server: want one such as /dns-query{?dns}", quote(r.path.v))
 	case web && !r.path.given:
 		p.missing(r.at, "the server", "path", "a URI template such as /dns-query{?dns}")
 	}
 	return s, len(p.list) == before
+}
+
+// isTemplate reports whether s is a URI template by which a DNS server is asked (RFC 8484
+// section 4.1), and nothing else in it. With one that is not, package dns would leave the
+// server out, and ask those without encryption.
+func isTemplate(s string) bool {
+	path, rest, ok := strings.Cut(s, "{?dns}")
+	path += rest
+	return ok && strings.HasPrefix(path, "/") && !strings.HasPrefix(path, "//") && len(path) <= maxPath &&
+		!strings.ContainsFunc(path, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("{}#", r) })
 }
 
 // serverAddress understands the address of a name server without port.

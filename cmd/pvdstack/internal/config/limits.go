@@ -56,6 +56,8 @@ const (
 	// 2.3.4), though resolv.conf(5) stops at 15.
 	maxPort  = 65535
 	maxNdots = 127
+	// maxPath is how long the path of a DNS server may be, as package dns has it.
+	maxPath = 255
 	// maxTechnology is the length of the name of a medium.
 	maxTechnology = 63
 	// minFD is the first descriptor after standard input, output and error.
