@@ -71,7 +71,8 @@ const (
 	offerHold   = time.Minute
 	declineHold = 10 * time.Minute
 
-	// MaxAsked bounds the requests that an [HTTPS] server remembers.
+	// MaxAsked bounds the requests that an [HTTPS] server remembers, and the questions that a
+	// [BadDNS] does.
 	MaxAsked = 1024
 
 	// MaxJunk bounds the datagrams that a [BadDNS] sends before one answer: as many as there
