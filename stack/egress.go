@@ -44,6 +44,10 @@ func (p *port) WritePackets(pkts gstack.PacketBufferList) (int, tcpip.Error) {
 // counted.
 func (p *port) write(pkt *gstack.PacketBuffer) tcpip.Error {
 	var f facts
+	if pkt.NetworkProtocolNumber == arp.ProtocolNumber {
+		p.link.learned.mu.RLock() // until it has left no other table comes
+		defer p.link.learned.mu.RUnlock()
+	}
 	if why := p.inspect(pkt, &f); why != sent {
 		p.stats.add(why)
 		return dropError(why)
@@ -124,6 +128,9 @@ func (p *port) inspect(pkt *gstack.PacketBuffer, f *facts) reason {
 	if _, own := e.own[f.src]; !own && !(anonymous && f.src.IsUnspecified()) {
 		return dropBadSource
 	}
+	if why := p.inspectClaim(pkt, f.src); why != sent {
+		return why
+	}
 	if neverLeaves(f.dst) && !(aimless && f.dst.IsUnspecified()) {
 		return dropBadDest
 	}
@@ -134,6 +141,16 @@ func (p *port) inspect(pkt *gstack.PacketBuffer, f *facts) reason {
 	}
 	if e.shared && pkt.NetworkProtocolNumber == ipv4.ProtocolNumber {
 		return p.inspectShared(h, pkt, *f)
+	}
+	return sent
+}
+
+// inspectClaim judges an ARP packet by what it tells whoever hears it: where the sender's address
+// is. A PvD that is on its way out must not say so any more when those that share the address
+// have announced that it is with them.
+func (p *port) inspectClaim(pkt *gstack.PacketBuffer, sender netip.Addr) reason {
+	if pkt.NetworkProtocolNumber == arp.ProtocolNumber && !sender.IsUnspecified() && !p.link.table.Load().owners[sender].has(p) {
+		return dropBadSource
 	}
 	return sent
 }

@@ -48,8 +48,13 @@ type port struct {
 	paths     pathTable
 	stats     counters
 
-	hood      neighborhood // as the stack has been told; the registry's writer only
-	captureID int          // the port's interface in the host's capture
+	hood neighborhood // as the stack has been told; the registry's writer only
+
+	// announcing has, of the addresses that were announced, what ends the wait for the second
+	// time: one for each, however often the others come and go. The registry's writer only.
+	announcing map[netip.Addr]chan struct{}
+
+	captureID int // the port's interface in the host's capture
 }
 
 // egress is what the port needs to judge a packet that leaves. It is replaced as a whole.

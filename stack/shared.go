@@ -286,15 +286,23 @@ func (p *port) announce(a netip.Addr, neighbors map[netip.Addr]mac) {
 		}
 	}
 	tell()
-	again := make(chan struct{})
+	if stop, ok := p.announcing[a]; ok {
+		close(stop) // one more is enough for both
+	}
+	again, stop := make(chan struct{}), make(chan struct{})
+	if p.announcing == nil {
+		p.announcing = make(map[netip.Addr]chan struct{})
+	}
+	p.announcing[a] = stop
 	timer := p.domain.host.clock.AfterFunc(announceInterval, func() { close(again) })
-	p.link.done.Go(func() { // until then, or until the port is closed
+	p.link.done.Go(func() { // until then, the next announcement, or the port is closed
 		defer timer.Stop()
 		select {
 		case <-again:
 			if p.owns(a) {
 				tell()
 			}
+		case <-stop:
 		case <-p.closed:
 		}
 	})

@@ -367,7 +367,8 @@ func TestSharersComeAndGo(t *testing.T) {
 	})
 }
 
-// PvDs come and go while another one transfers.
+// PvDs come and go while another one transfers. What is on its way to a station that goes is
+// lost, and for TCP to repeat it takes a moment without the next one.
 func TestSharersComeAndGoBusily(t *testing.T) {
 	h, by, peer := sharers(t, tun.Ethernet, 1)
 	stop, done := make(chan struct{}), make(chan struct{})
@@ -377,7 +378,7 @@ func TestSharersComeAndGoBusily(t *testing.T) {
 			select {
 			case <-stop:
 				return
-			default:
+			case <-time.After(time.Millisecond):
 			}
 			ref, err := h.Add(context.Background(), leaseholder("guest"))
 			if err != nil {

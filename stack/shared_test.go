@@ -389,11 +389,15 @@ func TestSharedARP(t *testing.T) {
 	}
 }
 
-// When the PvD is gone that has answered for the address, the next one announces it.
-func TestSharedAddressMoves(t *testing.T) {
-	w := newWire(t, tun.Ethernet)
-	ps := w.share(2)
-	announced := make(chan mac, 10)
+// A claim is an ARP request that tells where the shared address is.
+type claim struct {
+	station   mac
+	announces bool // and asks for nothing else
+}
+
+// claims tells the claims that leave.
+func (w *wire) claims() <-chan claim {
+	claims := make(chan claim, 1000)
 	go func() { // until the wire goes
 		buf := make([]byte, tun.MaxFrame)
 		for {
@@ -402,19 +406,101 @@ func TestSharedAddressMoves(t *testing.T) {
 				return
 			}
 			a := header.ARP(buf[tun.EthernetHeaderLen:n])
-			if a.IsValid() && a.Op() == header.ARPRequest && addr4(a.ProtocolAddressTarget()) == ip(leased) && addr4(a.ProtocolAddressSender()) == ip(leased) {
-				announced <- mac(a.HardwareAddressSender())
+			if a.IsValid() && a.Op() == header.ARPRequest && addr4(a.ProtocolAddressSender()) == ip(leased) {
+				claims <- claim{mac(a.HardwareAddressSender()), addr4(a.ProtocolAddressTarget()) == ip(leased)}
 			}
 		}
 	}()
+	return claims
+}
+
+// However often others come and go, only the last announcement is repeated.
+func TestSharedAddressMovesOften(t *testing.T) {
+	w := newWire(t, tun.Ethernet)
+	p := w.share(1)[0]
+	claims := w.claims()
+	const often = 20
+	for range often {
+		ref, err := w.host.Add(t.Context(), leaseOf("guest"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.host.Remove(t.Context(), ref); err != nil {
+			t.Fatal(err)
+		}
+	}
+	late := time.After(announceInterval + time.Second)
+	for n := 0; ; {
+		select {
+		case c := <-claims:
+			if c.station != p.macOf() {
+				t.Errorf("%v has it", c.station)
+			}
+			if c.announces {
+				n++
+			}
+		case <-late:
+			if n != often+1 {
+				t.Errorf("%d announcements of %d departures", n, often)
+			}
+			return
+		}
+	}
+}
+
+// Once the address has been announced by one who keeps it, the one who goes no longer claims it,
+// whatever of its was just being resolved.
+func TestSharerThatGoesIsSilent(t *testing.T) {
+	w := newWire(t, tun.Ethernet)
+	p := w.share(1)[0]
+	claims := w.claims()
+	const often = 100
+	gone := make(map[mac]int) // the announcement with which a station goes
+	for i := range often {
+		ref, err := w.host.Add(t.Context(), leaseOf(fmt.Sprintf("guest%d", i)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, _ := w.host.domain(ref)
+		gone[d.portOn("lab").macOf()] = i + 1
+		c, err := w.host.In(ref).DialContext(t.Context(), "udp", "10.0.0.9:9")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = c.Write([]byte("x")) // asks for the neighbour's station
+		if err := w.host.Remove(t.Context(), ref); err != nil {
+			t.Fatal(err)
+		}
+	}
+	announcements := 0
+	for announcements < often {
+		select {
+		case c := <-claims:
+			if c.station == p.macOf() && c.announces {
+				announcements++
+			}
+			if n := gone[c.station]; n != 0 && n <= announcements {
+				t.Errorf("the station that announcement %d is about claims the address after number %d", n, announcements)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%d announcements", announcements)
+		}
+	}
+}
+
+// When the PvD is gone that has answered for the address, the next one announces it.
+func TestSharedAddressMoves(t *testing.T) {
+	w := newWire(t, tun.Ethernet)
+	ps := w.share(2)
+	claims := w.claims()
 	if err := w.host.Remove(t.Context(), ps[0].domain.ref); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 2 {
 		select {
-		case m := <-announced:
-			if m != ps[1].macOf() {
-				t.Errorf("%v is announced", m)
+		case c := <-claims:
+			if c.station != ps[1].macOf() || !c.announces {
+				t.Errorf("%+v", c)
 			}
 		case <-time.After(10 * time.Second):
 			t.Fatalf("%d announcements", i)
@@ -423,7 +509,7 @@ func TestSharedAddressMoves(t *testing.T) {
 	if err := w.host.Remove(t.Context(), ps[1].domain.ref); err != nil {
 		t.Fatal(err)
 	}
-	if len(announced) > 0 {
+	if len(claims) > 0 {
 		t.Error("the last one is announced when it goes")
 	}
 }
