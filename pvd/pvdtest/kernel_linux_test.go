@@ -18,6 +18,7 @@ import (
 // TestKernelOnLAN has a kernel on a lab's LAN, by a TAP device, as the peer of the router
 // and its NAT, and of a host under test.
 func TestKernelOnLAN(t *testing.T) {
+	t.Parallel()
 	ns := tuntest.NewNS(t)
 	lab := New(t)
 	inside, r := uplinked(lab, Uplink{MTU: 1400})
