@@ -86,6 +86,17 @@ func (m *Machine) accept6(b *member, a netip.Addr) bool {
 	return true
 }
 
+// release6 ends the client of a member that routers say nothing of any more, and gives back what
+// it has. That is said once: the address that an answer would go to ends too, and in time the
+// lease does by itself (RFC 8415 section 18.2.7).
+func (m *Machine) release6(b *member) {
+	if b.v6 != nil {
+		b.v6.Release(m.now())
+		m.collect6(b.v6, b)
+		b.v6 = nil
+	}
+}
+
 // attach6 lets a client speak while it has a source, which is the member's.
 func (m *Machine) attach6(c *dhcp6.Client, b *member) {
 	if c == nil {

@@ -1,6 +1,7 @@
 package learn
 
 import (
+	"bytes"
 	"net/netip"
 	"slices"
 	"testing"
@@ -180,6 +181,37 @@ func TestManagedFlagChanges(t *testing.T) {
 	w.wait(500 * time.Second)
 	if len(w.sent6) != n {
 		t.Error("it asks for addresses that nobody has said there are")
+	}
+}
+
+// TestReleasesWithItsPvD has what a PvD has leased be given back when the PvD ends: once, since
+// there is no address for an answer. Implicit PvDs that have DHCPv4 go on, but not their lease.
+func TestReleasesWithItsPvD(t *testing.T) {
+	for name, says := range map[string][]any{"explicit": {explicit(corp)}, "implicit, with IPv4": nil} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.dhcp4, w.dhcp6 = leases("192.0.2.9/24"), gives("2001:db8:1::77")
+			one := w.router("fe80::1")
+			one.says(append(says, managed, forManaged("2001:db8:1::/64"))...)
+			w.wait(20 * time.Second)
+			i := slices.IndexFunc(w.members, func(b *member) bool { return b.v6 != nil })
+			src, _ := linkLocal(w.members[i])
+			w.sent6 = nil
+			gone := forManaged("2001:db8:1::/64")
+			gone.Valid, gone.Preferred = 0, 0
+			one.says(append(says, leaving, gone)...)
+			w.wait(time.Hour)
+			if w.called("lab"); len(w.clients6()) != 0 {
+				t.Error("a client has outlived its PvD")
+			}
+			if len(w.sent6) != 1 || w.sent6[0].Type != dhcp6.Release || w.sent6[0].src != src ||
+				!bytes.Contains(option6(w.sent6[0].Message, 3), netip.MustParseAddr("2001:db8:1::77").AsSlice()) {
+				t.Errorf("sent %v from %v", w.sent6, src)
+			}
+			if record, _ := w.Lease(); bytes.Contains(record, []byte("dhcp6")) {
+				t.Errorf("what was given back is kept: %s", record)
+			}
+		})
 	}
 }
 

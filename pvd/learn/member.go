@@ -82,7 +82,8 @@ func (m *Machine) refind(snap *ra.Snapshot, bare bool) {
 		case i >= 0:
 			b.learned = snap.PvDs[i]
 		case bare && !b.key.Explicit() && b.facts.lease4 != nil && m.bare() < 0:
-			b.learned, b.key, b.v6 = nil, ra.Key{}, nil
+			m.release6(b)
+			b.learned, b.key = nil, ra.Key{}
 		default:
 			m.dismiss(slices.Index(m.members, b))
 		}
@@ -129,6 +130,7 @@ func (m *Machine) bare() int {
 
 func (m *Machine) dismiss(i int) {
 	b := m.members[i]
+	m.release6(b)
 	if b.key.Explicit() {
 		m.info.Remove(b.key.ID)
 	}
