@@ -27,6 +27,8 @@ type dialing struct {
 	port    uint16
 	only    [1]netip.Addr // addr, as a list
 
+	resolves bool // to a server of the PvD's resolver: nothing may be looked up
+
 	prepare func(*TCPConn) // sets options before the handshake; may be nil
 }
 

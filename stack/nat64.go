@@ -16,7 +16,7 @@ func (dl *dialing) translate(ctx context.Context, addrs []netip.Addr) []netip.Ad
 	if !dl.translates(addrs) {
 		return addrs
 	}
-	prefixes := dl.d.translators(ctx)
+	prefixes := dl.translators(ctx)
 	if len(prefixes) == 0 {
 		return addrs
 	}
@@ -69,12 +69,13 @@ func (p *plan) configured(v4 bool) bool {
 
 // translators returns the prefixes of the PvD's translators: those that it is known to
 // have, or else those that its name servers know (RFC 7050), which are asked again when what
-// they said is over.
-func (d *domain) translators(ctx context.Context) []netip.Prefix {
-	if known, ok := pvd.NAT64.Get(d.info.Load()); ok {
+// they said is over. Who dials a name server can not wait for what that one would say.
+func (dl *dialing) translators(ctx context.Context) []netip.Prefix {
+	known, ok := pvd.NAT64.Get(dl.d.info.Load())
+	if ok || dl.resolves {
 		return known
 	}
-	addrs, err := d.lookup(ctx, "ip6", nat64.Name)
+	addrs, err := dl.d.lookup(ctx, "ip6", nat64.Name)
 	if err != nil {
 		return nil
 	}

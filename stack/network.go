@@ -34,6 +34,8 @@ type Network struct {
 	app  *App // whose default holds where ref is Unspecified; nil: the host itself
 	mark uint32
 	tos  uint8
+
+	resolves bool // its calls are those of the PvD's resolver
 }
 
 var (
@@ -91,7 +93,7 @@ func (n *Network) DialContext(ctx context.Context, network, address string) (net
 // DialFrom is DialContext from a local address, "host:port", one of the PvD's own. An
 // empty host or port leaves that part to be chosen; an empty local address both.
 func (n *Network) DialFrom(ctx context.Context, network, local, address string) (net.Conn, error) {
-	dl := &dialing{network: network, owner: n.owner()}
+	dl := &dialing{network: network, owner: n.owner(), resolves: n.resolves}
 	var err error
 	if dl.proto, dl.family, err = parseNetwork(network); err != nil {
 		return nil, opError(opDial, network, nil, nil, err)

@@ -37,10 +37,12 @@ func newResolver(d *domain, info *pvd.Info) (*dns.Resolver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("stack: PvD %s: %w", info.Name(), err)
 	}
+	n := d.host.In(d.ref)
+	n.resolves = true
 	return dns.New(dns.Config{
 		DNS:       func() pvd.DNS { return d.plan.Load().dns },
 		Encrypted: d.encryptedServers(),
-		Dial:      d.host.In(d.ref).DialContext,
+		Dial:      n.DialContext,
 		Link:      d.linkTo,
 		Clock:     d.host.clock,
 		Logger:    d.log,
