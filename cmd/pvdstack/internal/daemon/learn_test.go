@@ -223,13 +223,16 @@ func both(t *testing.T, link tun.Link) {
 	if err := h.AddLink("far", link); err != nil {
 		t.Fatal(err)
 	}
+	refs := make(map[string]pvd.Ref)
 	for _, prefix := range []string{"2001:db8:1", "2001:db8:2"} {
-		ref, err := h.Add(t.Context(), pvd.Config{
+		refs[prefix], err = h.Add(t.Context(), pvd.Config{
 			Links: []string{"far"}, Addresses: []pvd.Address{{Prefix: netip.MustParsePrefix(prefix + "::1/64")}},
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
+	}
+	for prefix, ref := range refs {
 		if err := h.WaitReady(t.Context(), ref); err != nil {
 			t.Fatal(err)
 		}
