@@ -105,7 +105,7 @@ func (dl *dialing) startTCP(p path, to netip.AddrPort) (*TCPConn, error) {
 		}
 		return dl.connectTCP(p, netip.AddrPortFrom(src, dl.local.Port()), to)
 	}
-	for try := 1; ; try++ {
+	for range maxPortTries {
 		from := netip.AddrPortFrom(p.src, dl.d.ephemeralPort())
 		if from.Port() == to.Port() && from.Addr() == to.Addr().WithZone("") {
 			continue // a connection with itself
@@ -114,10 +114,8 @@ func (dl *dialing) startTCP(p path, to netip.AddrPort) (*TCPConn, error) {
 		if err == nil || !errors.Is(err, syscall.EADDRINUSE) {
 			return c, err
 		}
-		if try == maxPortTries {
-			return nil, callError("connect", syscall.EADDRNOTAVAIL)
-		}
 	}
+	return nil, callError("connect", syscall.EADDRNOTAVAIL)
 }
 
 // ephemeralPort returns a port that cannot be guessed (RFC 6056).
