@@ -24,6 +24,19 @@ func device(l config.Link) string {
 	return l.Device
 }
 
+// handedOver reports an error if a descriptor is not one that the process was started with:
+// those that it has opened itself, and its runtime, are to be closed when a program begins.
+func handedOver(fd int) error {
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+	if err == nil && flags&unix.FD_CLOEXEC != 0 {
+		err = unix.EBADF
+	}
+	if err != nil {
+		return fmt.Errorf("descriptor %d was not handed over to this process: %w", fd, err)
+	}
+	return nil
+}
+
 func (k *kernel) prepare(l config.Link) (undo func() error, err error) {
 	var done []func() error
 	revert := func() error {

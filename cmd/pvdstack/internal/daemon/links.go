@@ -39,6 +39,9 @@ func (*kernel) open(l config.Link) (tun.Link, error) {
 	case config.Packet:
 		return tun.OpenPacket(tun.PacketConfig{Interface: l.Interface, OwnMAC: l.InterfaceMAC})
 	case config.FD:
+		if err := handedOver(l.FD); err != nil {
+			return nil, err
+		}
 		c := tun.FDConfig{Name: l.Name, MTU: l.MTU, VNetHdr: l.VNetHdr}
 		switch l.Layer {
 		case config.IP:
