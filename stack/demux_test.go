@@ -56,19 +56,32 @@ func newWireOf(t testing.TB, layer tun.Layer, wrap func(tun.Link) tun.Link) *wir
 // add attaches a PvD, ready for use, and returns its port on the wire.
 func (w *wire) add(c pvd.Config) *port {
 	w.t.Helper()
-	c.Links = []string{"lab"}
-	ref, err := w.host.Add(w.t.Context(), c)
-	if err != nil {
-		w.t.Fatal(err)
+	return w.addAll(c)[0]
+}
+
+// addAll is add of several PvDs, whose addresses are found unique at the same time.
+func (w *wire) addAll(cs ...pvd.Config) ports {
+	w.t.Helper()
+	refs := make([]pvd.Ref, len(cs))
+	for i, c := range cs {
+		c.Links = []string{"lab"}
+		var err error
+		if refs[i], err = w.host.Add(w.t.Context(), c); err != nil {
+			w.t.Fatal(err)
+		}
 	}
-	if err := w.host.WaitReady(w.t.Context(), ref); err != nil {
-		w.t.Fatal(err)
+	ps := make(ports, len(cs))
+	for i, ref := range refs {
+		if err := w.host.WaitReady(w.t.Context(), ref); err != nil {
+			w.t.Fatal(err)
+		}
+		d, err := w.host.domain(ref)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		ps[i] = (*d.nics.Load())[0]
 	}
-	d, err := w.host.domain(ref)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return (*d.nics.Load())[0]
+	return ps
 }
 
 func (w *wire) classify(frame []byte) verdict { return w.link.table.Load().classify(frame) }
@@ -335,8 +348,10 @@ func FuzzClassify(f *testing.F) {
 	links := map[tun.Layer]*wire{}
 	for _, layer := range []tun.Layer{tun.Ethernet, tun.IP} {
 		w := newWire(f, layer)
-		w.add(pvd.Config{Name: "a", Addresses: addresses("10.0.0.2/24", "2001:db8::2/64")})
-		w.add(pvd.Config{Name: "b", Addresses: addresses("10.0.1.2/24", "2001:db8:1::2/64")})
+		w.addAll(
+			pvd.Config{Name: "a", Addresses: addresses("10.0.0.2/24", "2001:db8::2/64")},
+			pvd.Config{Name: "b", Addresses: addresses("10.0.1.2/24", "2001:db8:1::2/64")},
+		)
 		links[layer] = w
 	}
 	f.Fuzz(func(t *testing.T, layer uint8, frame []byte) {

@@ -14,7 +14,7 @@ import (
 
 // atOnce is how many of the tests that wait for the network's timers, and hardly compute, run
 // at the same time, also where there are fewer processors.
-const atOnce = 12
+const atOnce = 20
 
 // TestMain fails the run if a test leaves a reference to one of gVisor's packet buffers,
 // views or address endpoints: what a PvD's removal forgets shows up here.
