@@ -51,9 +51,9 @@ func (q question) public() Question {
 
 // A request is a message to be sent to one server after the other, until one helps.
 type request struct {
-	q   question
-	msg *wire.Msg // to be sent as it is; nil: raw, or one that asks q
-	raw []byte    // to be sent as it is, but for its ID
+	q    question
+	raw  []byte // to be sent as it is, but for its ID; nil: a message that asks q
+	bare []byte // the same without EDNS; nil: there is none in it, or it has to stay
 
 	// read makes an answer of a message that has been accepted; nil: q's.
 	read func(msg []byte) (*answer, error)
@@ -88,12 +88,12 @@ func (r *Resolver) pack(req *request, p packing) (s sent, err error) {
 		return s, err
 	}
 	switch {
-	case req.raw != nil:
-		s.msg = slices.Clone(req.raw)
-	case req.msg != nil:
-		s.msg, err = packAny(req.msg, p.edns)
-	default:
+	case req.raw == nil:
 		s.msg, err = packQuestion(req.q, p)
+	case req.bare != nil && !p.edns:
+		s.msg = slices.Clone(req.bare)
+	default:
+		s.msg = slices.Clone(req.raw)
 	}
 	if err != nil {
 		return s, err
@@ -113,19 +113,6 @@ func (r *Resolver) pack(req *request, p packing) (s sent, err error) {
 		mixCase(s.msg[headerLen:end], bits[:])
 	}
 	return s, nil
-}
-
-// packAny packs a message of somebody else's.
-func packAny(m *wire.Msg, edns bool) ([]byte, error) {
-	if len(m.Question) != 1 {
-		return nil, errors.New("not one question")
-	}
-	c := *m
-	c.Extra = slices.Clone(m.Extra)
-	if !edns {
-		c.Extra = slices.DeleteFunc(c.Extra, func(rr wire.RR) bool { return rr.Header().Rrtype == wire.TypeOPT })
-	}
-	return c.Pack()
 }
 
 // packQuestion packs a query without ID: the header, the question, and the OPT record where

@@ -121,23 +121,21 @@ func (r *Resolver) Exchange(ctx context.Context, m *wire.Msg) (*wire.Msg, Info, 
 	if m == nil || len(m.Question) != 1 {
 		return nil, Info{}, dnsError("", Server{}, fmt.Errorf("%w: not one question", errors.ErrUnsupported))
 	}
-	name := m.Question[0].Name
-	v, err := r.usable(ctx)
+	q := m.Question[0]
+	raw, bare, err := packAny(m)
 	if err != nil {
-		return nil, Info{}, dnsError(name, Server{}, err)
+		return nil, Info{}, dnsError(q.Name, Server{}, fmt.Errorf("%w: %w", errors.ErrUnsupported, err))
 	}
-	k, _ := canonical(name)
-	req := &request{q: question{name: k, qtype: m.Question[0].Qtype, class: m.Question[0].Qclass}, msg: m, read: readAny}
-	a, server, err := r.send(ctx, v, req)
+	a, info, err := r.send(ctx, q, raw, bare)
 	if err != nil {
-		return nil, Info{Server: server}, dnsError(name, server, err)
+		return nil, info, err
 	}
 	reply := new(wire.Msg)
 	if err := reply.Unpack(a.msg); err != nil {
-		return nil, Info{Server: server}, dnsError(name, server, fmt.Errorf("%w: %w", errParse, err))
+		return nil, info, dnsError(q.Name, info.Server, fmt.Errorf("%w: %w", errParse, err))
 	}
 	reply.Id = m.Id
-	return reply, Info{Server: server, RTT: a.rtt}, nil
+	return reply, info, nil
 }
 
 // Forward is [Resolver.Exchange] for a message in wire format, which goes out and comes back
@@ -148,23 +146,13 @@ func (r *Resolver) Forward(ctx context.Context, msg []byte) ([]byte, Info, error
 	if err := m.Unpack(msg); err != nil || len(m.Question) != 1 || !hasQuestion(msg) {
 		return nil, Info{}, dnsError("", Server{}, fmt.Errorf("%w: no message with one question", errors.ErrUnsupported))
 	}
-	name := m.Question[0].Name
-	v, err := r.usable(ctx)
+	a, info, err := r.send(ctx, m.Question[0], slices.Clone(msg), nil)
 	if err != nil {
-		return nil, Info{}, dnsError(name, Server{}, err)
-	}
-	k, _ := canonical(name)
-	req := &request{
-		q:   question{name: k, qtype: m.Question[0].Qtype, class: m.Question[0].Qclass},
-		raw: msg, read: readAny,
-	}
-	a, server, err := r.send(ctx, v, req)
-	if err != nil {
-		return nil, Info{Server: server}, dnsError(name, server, err)
+		return nil, info, err
 	}
 	reply := slices.Clone(a.msg)
 	copy(reply[:2], msg)
-	return reply, Info{Server: server, RTT: a.rtt}, nil
+	return reply, info, nil
 }
 
 // hasQuestion reports whether a message that can be unpacked has the whole of its question:
@@ -174,8 +162,27 @@ func hasQuestion(msg []byte) bool {
 	return err == nil && end+4 <= len(msg)
 }
 
-// send puts a message of somebody else's to the servers.
-func (r *Resolver) send(ctx context.Context, v *view, req *request) (*answer, Server, error) {
+// packAny packs a message of somebody else's: as it is and, where that is not the same,
+// without EDNS.
+func packAny(m *wire.Msg) (raw, bare []byte, err error) {
+	if raw, err = m.Pack(); err != nil || m.IsEdns0() == nil {
+		return raw, nil, err
+	}
+	c := *m
+	c.Extra = slices.DeleteFunc(slices.Clone(m.Extra), func(rr wire.RR) bool { return rr.Header().Rrtype == wire.TypeOPT })
+	bare, err = c.Pack()
+	return raw, bare, err
+}
+
+// send puts a message of somebody else's to the servers. It may still be read when send has
+// returned.
+func (r *Resolver) send(ctx context.Context, q wire.Question, raw, bare []byte) (*answer, Info, error) {
+	v, err := r.usable(ctx)
+	if err != nil {
+		return nil, Info{}, dnsError(q.Name, Server{}, err)
+	}
+	name, _ := canonical(q.Name)
+	req := &request{q: question{name: name, qtype: q.Qtype, class: q.Qclass}, raw: raw, bare: bare, read: readAny}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(r.ctx, func() { cancel(net.ErrClosed) })()
@@ -193,7 +200,10 @@ func (r *Resolver) send(ctx context.Context, v *view, req *request) (*answer, Se
 			f(e)
 		}
 	}
-	return a, server, err
+	if err != nil {
+		return nil, Info{Server: server}, dnsError(q.Name, server, err)
+	}
+	return a, Info{Server: server, RTT: a.rtt}, nil
 }
 
 // readAny makes an answer of any message that can be read.

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	wire "github.com/miekg/dns"
@@ -382,9 +383,10 @@ func TestP37_Exchange(t *testing.T) {
 	if reply, _, err := resolver(nil, s).Exchange(ctx, long); err != nil || reply.Rcode != wire.RcodeRefused || len(events) != 1 || events[0].Net != "tcp" {
 		t.Errorf("%v, %v: %+v", reply, err, events)
 	}
-	for _, none := range []*wire.Msg{nil, new(wire.Msg)} {
-		if _, _, err := resolver(nil, s).Exchange(ctx, none); !errors.Is(err, errors.ErrUnsupported) {
-			t.Error(err)
+	events = nil
+	for _, none := range []*wire.Msg{nil, new(wire.Msg), new(wire.Msg).SetUpdate("a..b.")} {
+		if _, _, err := resolver(nil, s).Exchange(ctx, none); !errors.Is(err, errors.ErrUnsupported) || len(events) > 0 {
+			t.Errorf("%v: %+v", err, events) // no server is to be blamed for it
 		}
 	}
 }
@@ -473,4 +475,34 @@ func TestLookupCanonical(t *testing.T) {
 	if name, err := r.LookupCNAME(t.Context(), "odd.a"); err == nil {
 		t.Errorf("a name that is none: %q", name)
 	}
+}
+
+// What has been sent stays the caller's, though it may still be on its way to a slower server
+// when Exchange returns. The race detector tells.
+func TestExchangeKeepsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		refused := func(q *query) {
+			time.Sleep(100 * time.Millisecond)
+			q.answer(t, new(wire.Msg).SetRcode(&q.Msg, wire.RcodeRefused))
+		}
+		garbled := func(q *query) { // so that it is asked again, by TCP
+			time.Sleep(100 * time.Millisecond)
+			b, _ := new(wire.Msg).SetReply(&q.Msg).Pack()
+			b[2] |= 0x02
+			q.send(b)
+		}
+		for range 20 {
+			n := newFake(t, refused, garbled)
+			n.stream = true
+			c := n.config()
+			c.Strategy = Parallel
+			m := new(wire.Msg).SetUpdate("corp.")
+			m.Insert([]wire.RR{&wire.TXT{Hdr: wire.RR_Header{Name: "host.corp.", Rrtype: wire.TypeTXT, Class: wire.ClassINET}, Txt: []string{"x"}}})
+			if _, _, err := New(c).Exchange(t.Context(), m); err != nil {
+				t.Fatal(err)
+			}
+			m.Id++
+			m.Ns[0].(*wire.TXT).Txt[0] = "y"
+		}
+	})
 }

@@ -137,7 +137,7 @@ func (u *upstream) ask(ctx context.Context, req *request, note func(Event)) (*an
 	case HTTPS:
 		network = "https"
 	case Plain:
-		if req.msg != nil && req.msg.Len() > udpSize || len(req.raw) > udpSize {
+		if len(req.raw) > udpSize {
 			network = "tcp"
 		}
 	}
@@ -184,7 +184,7 @@ func (u *upstream) exchange(ctx context.Context, network string, req *request, e
 	began := clock.Monotonic()
 	s, err := u.r.pack(req, packing{
 		edns: edns, pad: network == "tls" || network == "https",
-		mix: u.r.conf.MixCase && network == "udp" && req.msg == nil && req.raw == nil,
+		mix: u.r.conf.MixCase && network == "udp" && req.raw == nil,
 	})
 	var a *answer
 	if err == nil {
