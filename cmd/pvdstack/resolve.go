@@ -137,7 +137,7 @@ func printResolution(w io.Writer, r *daemon.Resolution, trace, asJSON bool) erro
 }
 
 func writeStep(b *strings.Builder, s daemon.Step) {
-	fmt.Fprintf(b, "\nname    %s %s\n", s.Name, s.Type)
+	fmt.Fprintf(b, "\nname    %s\n", strings.TrimSuffix(s.Name+" "+s.Type, " "))
 	fmt.Fprintf(b, "cache   %s\n", s.Cache)
 	if s.Server != "" {
 		fmt.Fprintf(b, "server  %s\n", strings.TrimSuffix(s.Server+" "+s.Net, " "))
@@ -154,7 +154,7 @@ func writeStep(b *strings.Builder, s daemon.Step) {
 	if s.Net != "" {
 		fmt.Fprintf(b, "time    %v\n", s.Time.Round(time.Microsecond))
 	}
-	result := cmp.Or(s.Rcode, s.Error, "no answer")
+	result := cmp.Or(s.Rcode, s.Error, "known") // nobody was asked
 	if s.Rcode != "" && s.Error != "" {
 		result += ": " + s.Error
 	}

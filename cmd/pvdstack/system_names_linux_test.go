@@ -286,6 +286,11 @@ func TestSystemResolve(t *testing.T) {
 	if out, stderr, code := resolve("--pvd", "corp", "--trace", "--type", "TXT", "long.isp.example"); code != 0 || !strings.Contains(out, "truncated") || !strings.Contains(out, ":53 tcp\n") {
 		t.Errorf("trace: exit code %d, stderr %q\n%s", code, stderr, out)
 	}
+	// Nobody is asked what everybody knows.
+	out, stderr, code = resolve("--pvd", "corp", "localhost")
+	if want := "pvd     corp\n\nname    localhost\ncache   local\nresult  known\n\n"; code != 0 || stderr != "" || !strings.HasPrefix(out, want) {
+		t.Errorf("exit code %d, stderr %q, no %q in\n%s", code, stderr, want, out)
+	}
 	// Nobody answers where no server is.
 	silent := "  quiet: {links: [c], addresses: [192.168.1.3/24], dns: {servers: [192.168.1.99], resolving: {timeout: 10ms}}}\n"
 	cmd := host.Command(path, "resolve", "-c", "-", "--pvd", "quiet", "--type", "A", "x.example")

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,7 +39,7 @@ type Resolution struct {
 // A Step is a question to one server, or to the cache.
 type Step struct {
 	Name    string         `json:"name"`
-	Type    string         `json:"type"`
+	Type    string         `json:"type,omitempty"` // empty: addresses, which nobody was asked for
 	Cache   string         `json:"cache"`
 	Server  string         `json:"server,omitempty"`
 	Net     string         `json:"net,omitempty"`
@@ -210,14 +211,17 @@ func records(l Lookup, m *wire.Msg) (texts []string, err error) {
 // step says what an event was, and by which route.
 func (d *daemon) step(ctx context.Context, ref pvd.Ref, e dns.Event) Step {
 	s := Step{
-		Name: e.Question.Name, Type: wire.Type(e.Question.Type).String(), Cache: e.Cache.String(),
+		Name: e.Question.Name, Cache: e.Cache.String(),
 		Net: e.Net, Source: e.Source, Time: e.RTT, TTL: e.TTL,
+	}
+	if e.Question.Type != 0 {
+		s.Type = wire.Type(e.Question.Type).String()
 	}
 	if e.Server != (dns.Server{}) {
 		s.Server = e.Server.String()
 	}
 	if e.Rcode >= 0 {
-		s.Rcode = wire.RcodeToString[e.Rcode]
+		s.Rcode = cmp.Or(wire.RcodeToString[e.Rcode], fmt.Sprintf("RCODE%d", e.Rcode))
 	}
 	if e.Err != nil {
 		s.Error = e.Err.Error()

@@ -17,6 +17,7 @@ import (
 	"github.com/pvdstack/pvdstack/pvd/addinfo"
 	"github.com/pvdstack/pvdstack/pvd/learn"
 	"github.com/pvdstack/pvdstack/stack"
+	"github.com/pvdstack/pvdstack/stack/dns"
 	"github.com/pvdstack/pvdstack/tun"
 	"github.com/pvdstack/pvdstack/tun/tuntest"
 )
@@ -311,6 +312,15 @@ func TestHasServer(t *testing.T) {
 		info, err := r.Info(ref)
 		if err != nil || hasServer.Holds(info) != tt.want {
 			t.Errorf("%s: %v, %v", tt.what, !tt.want, err)
+		}
+	}
+}
+
+// TestStepRcode holds that an answer with a response code without a name is not taken for none.
+func TestStepRcode(t *testing.T) {
+	for code, want := range map[int]string{-1: "", wire.RcodeNameError: "NXDOMAIN", 14: "RCODE14"} {
+		if s := new(daemon).step(t.Context(), absent, dns.Event{Rcode: code}); s.Rcode != want {
+			t.Errorf("response code %d is %q, want %q", code, s.Rcode, want)
 		}
 	}
 }
