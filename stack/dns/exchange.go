@@ -91,6 +91,8 @@ func readMessage(r io.Reader) ([]byte, error) {
 		return nil, err
 	}
 	msg := make([]byte, binary.BigEndian.Uint16(size[:]))
-	_, err := io.ReadFull(r, msg)
-	return msg, err
+	if _, err := io.ReadFull(r, msg); err != nil {
+		return nil, err
+	}
+	return msg, nil
 }

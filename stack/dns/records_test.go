@@ -506,3 +506,31 @@ func TestExchangeKeepsNothing(t *testing.T) {
 		}
 	})
 }
+
+// An answer of which the rest never comes has no response code.
+func TestTraceOfHalfAnAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newFake(t, func(q *query) {
+			m := q.reply(t)
+			if m.Truncated = true; q.network == "udp" {
+				q.answer(t, m)
+				return
+			}
+			b, _ := m.Pack()
+			q.send(append([]byte{0, byte(len(b) + 1)}, b...))
+		})
+		n.stream = true
+		var tcp []Event
+		ctx := WithTrace(t.Context(), func(e Event) {
+			if e.Net == "tcp" {
+				tcp = append(tcp, e)
+			}
+		})
+		if _, err := New(n.config()).LookupNetIP(ctx, "ip4", "wiki.corp"); err == nil {
+			t.Error("found")
+		}
+		if len(tcp) == 0 || tcp[0].Rcode != -1 || tcp[0].Err == nil {
+			t.Errorf("%+v", tcp)
+		}
+	})
+}
