@@ -132,6 +132,7 @@ func TestCommand(t *testing.T) {
 		{"probe, too long", []string{"probe", "--for=61m", "wan"}, "", "", "pvdstack: --for is 1h1m0s: want a time up to 1h0m0s\nSee 'pvdstack probe --help'.\n", 2},
 		{"resolve, faults", []string{"resolve", "-c", bad, "x"}, "", "", faults(bad), 2},
 		{"resolve, no name", []string{"resolve", "-c", good}, "", "", "pvdstack: accepts 1 arg(s), received 0\nSee 'pvdstack resolve --help'.\n", 2},
+		{"resolve, empty name", []string{"resolve", "-c", good, ""}, "", "", "pvdstack: NAME is empty: want one such as www.example.com\nSee 'pvdstack resolve --help'.\n", 2},
 		{"resolve, another PvD", []string{"resolve", "-c", good, "--pvd", "cork", "x"}, "", "", "pvdstack: there is no PvD \"cork\" in " + good + ": did you mean \"corp\"?\nSee 'pvdstack resolve --help'.\n", 2},
 		{"resolve, type", []string{"resolve", "-c", good, "--type", "B", "x"}, "", "", "pvdstack: --type is \"B\": want a type of records such as A, MX or TYPE65\nSee 'pvdstack resolve --help'.\n", 2},
 		{"resolve, no time", []string{"resolve", "-c", good, "--wait=0s", "x"}, "", "", "pvdstack: --wait is 0s: want a time up to 1h0m0s\nSee 'pvdstack resolve --help'.\n", 2},

@@ -53,7 +53,9 @@ wrongly.`,
 			if l.Wait <= 0 || l.Wait > maxWait {
 				return fmt.Errorf("--wait is %v: want a time up to %v", l.Wait, maxWait)
 			}
-			l.Name = args[0]
+			if l.Name = args[0]; l.Name == "" {
+				return errors.New("NAME is empty: want one such as www.example.com")
+			}
 			var err error
 			if l.Type, err = parseType(recordType); err != nil {
 				return err
