@@ -197,11 +197,11 @@ func (u *arrival) shorten(p *prefix, valid time.Duration) {
 // RFC 8801 section 3.4 has an address belong to the PvD of the last advertisement with its
 // prefix. To the letter, PvDs that share a prefix would take it from each other with each
 // advertisement; and that one does not have the prefix says nothing (RFC 4861 section 9).
-// So it is time that tells one from the other, and until it has, both have addresses. A router that names the prefix in several PvDs by turns leaves
-// each its addresses; one that has named it in this PvD twice, and meanwhile not in the
-// other though that was overdue, has moved it. What another router has not repeated for too
-// long has moved too. The next advertisement of the other PvD with the prefix makes its
-// addresses preferred again.
+// So it is time that tells one from the other, and until it has, both have addresses. A
+// router that names the prefix in several PvDs by turns leaves each its addresses; one that
+// has named it in this PvD twice, and meanwhile not in the other though that was overdue, has
+// moved it. What another router has not repeated for too long has moved too. The next
+// advertisement of the other PvD with the prefix makes its addresses preferred again.
 func (u *arrival) move(p *prefix, known bool) {
 	for _, d := range u.e.domains {
 		if d == u.d {
