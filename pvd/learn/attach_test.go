@@ -330,7 +330,7 @@ func TestReleaseWhileProbing(t *testing.T) {
 	w.sent4 = nil
 	w.Release()
 	w.follow()
-	if len(w.sent4) != 1 || w.sent4[0].Type() != dhcp4.Release || w.sent4[0].Message.Client != netip.MustParseAddr("192.0.2.9") {
+	if len(w.sent4) != 1 || w.sent4[0].Type() != dhcp4.Release || w.sent4[0].Client != netip.MustParseAddr("192.0.2.9") {
 		t.Errorf("sent %v", w.sent4)
 	}
 }
