@@ -36,9 +36,9 @@ var (
 	HasDefault4 = NewCondition("IPv4 default route", func(i *Info) bool { return hasDefault(i, netip.Addr.Is4) })
 	HasDefault6 = NewCondition("IPv6 default route", func(i *Info) bool { return hasDefault(i, netip.Addr.Is6) })
 
-	// HasDNS: a server to ask for names.
+	// HasDNS: a server to ask for names, plain or encrypted.
 	HasDNS = NewCondition("DNS server", func(i *Info) bool {
-		return len(peek(i, DNSServers)) > 0
+		return len(peek(i, DNSServers)) > 0 || len(peek(i, EncryptedDNS)) > 0
 	})
 
 	// Settled: every address has been through duplicate address detection, whatever

@@ -84,6 +84,7 @@ func TestValidate(t *testing.T) {
 		{"route with host bits", route(pvd.Route{To: to("10.1.2.3/8")}), "write 10.0.0.0/8"},
 		{"route to multicast", route(pvd.Route{To: to("ff00::/8")}), "multicast"},
 		{"route to loopback", route(pvd.Route{To: to("127.0.0.0/8")}), "never leaves"},
+		{"route to this network", route(pvd.Route{To: to("0.0.0.0/8")}), "never leaves"},
 		{"router of the other family", route(pvd.Route{To: to("::/0"), Via: via("192.168.1.1")}), "family"},
 		{"router off the link", route(pvd.Route{To: to("0.0.0.0/0"), Via: via("192.168.2.1")}), "on no prefix"},
 		{"router is us", route(pvd.Route{To: to("0.0.0.0/0"), Via: via("192.168.1.2")}), "own address"},

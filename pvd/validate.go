@@ -168,7 +168,7 @@ func (c Config) validateRoute(r Route, onLink []Route) error {
 		return fmt.Errorf("to: %v has bits beyond its length; write %v", r.To, r.To.Masked())
 	case r.To.Addr().IsMulticast():
 		return fmt.Errorf("to: %v is multicast, which follows no routes", r.To)
-	case r.To.Bits() > 0 && (r.To.Addr().IsLoopback() || IsThisNetwork(r.To.Addr())):
+	case r.To.Addr().IsLoopback(), IsThisNetwork(r.To.Addr()) && r.To.Bits() >= 8: // 0.0.0.0/1 is half of the default route
 		return fmt.Errorf("to: %v never leaves a host", r.To)
 	case r.Preference < Low || r.Preference > High:
 		return fmt.Errorf("preference %d is none", r.Preference)

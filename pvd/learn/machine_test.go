@@ -234,3 +234,16 @@ func TestP46_LastEventDoesNotWin(t *testing.T) {
 		t.Errorf("alone it is %+v, was %+v", alone["lab"], both["lab"])
 	}
 }
+
+// TestHalvesOfTheDefaultRoute has a server lease 0.0.0.0/1 and 128.0.0.0/1, as some do in the
+// place of a default route: the PvD can be attached (world.check), and has both.
+func TestHalvesOfTheDefaultRoute(t *testing.T) {
+	w := newWorld(t)
+	w.dhcp4 = leases("192.0.2.9/24", func(o map[byte][]byte) {
+		o[121] = []byte{1, 0, 192, 0, 2, 1, 1, 128, 192, 0, 2, 1}
+	})
+	w.wait(20 * time.Second)
+	if p := w.only(); !p.leads("0.0.0.0/1", "192.0.2.1") || !p.leads("128.0.0.0/1", "192.0.2.1") {
+		t.Errorf("routes %v", p.Routes)
+	}
+}

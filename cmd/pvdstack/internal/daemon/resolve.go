@@ -114,12 +114,6 @@ func (l Lookup) needs(c *config.Config) *config.Config {
 	return &n
 }
 
-// hasServer: a server of either kind to ask, which a PvD that is learned gets after a while.
-var hasServer = pvd.NewCondition("DNS server", func(i *pvd.Info) bool {
-	encrypted, _ := pvd.EncryptedDNS.Get(i)
-	return len(encrypted) > 0 || pvd.HasDNS.Holds(i)
-})
-
 // awaitPvD waits for the PvD of the lookup, and returns it. One that is not learned has
 // what it will ever have.
 func (d *daemon) awaitPvD(ctx context.Context, l Lookup) (pvd.Ref, error) {
@@ -129,7 +123,7 @@ func (d *daemon) awaitPvD(ctx context.Context, l Lookup) (pvd.Ref, error) {
 	for {
 		ref, err := d.pick(ctx, l)
 		if err == nil && !slices.Contains(static, ref) {
-			err = errors.Join(d.host.WaitReady(ctx, ref, hasServer), d.host.WaitReady(ctx, ref))
+			err = errors.Join(d.host.WaitReady(ctx, ref, pvd.HasDNS), d.host.WaitReady(ctx, ref))
 		}
 		if err == nil || len(d.learner.names) == 0 {
 			return ref, err

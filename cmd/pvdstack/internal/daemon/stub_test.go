@@ -288,34 +288,6 @@ func TestResolveWithoutServers(t *testing.T) {
 	}
 }
 
-// TestHasServer holds that a PvD that is learned can be asked in as soon as it has a server of
-// either kind.
-func TestHasServer(t *testing.T) {
-	r := pvd.NewRegistry(pvd.RegistryConfig{})
-	for _, tt := range []struct {
-		what string
-		set  func(*pvd.Builder)
-		want bool
-	}{
-		{"nothing", func(*pvd.Builder) {}, false},
-		{"a server", func(b *pvd.Builder) {
-			pvd.DNSServers.Set(b, []netip.AddrPort{netip.MustParseAddrPort("192.168.1.53:53")})
-		}, true},
-		{"an encrypted server", func(b *pvd.Builder) {
-			pvd.EncryptedDNS.Set(b, []pvd.EncryptedServer{{Name: "dns.example", ALPN: []string{"dot"}}})
-		}, true},
-	} {
-		ref, err := r.Add(t.Context(), tt.set)
-		if err != nil {
-			t.Fatal(err)
-		}
-		info, err := r.Info(ref)
-		if err != nil || hasServer.Holds(info) != tt.want {
-			t.Errorf("%s: %v, %v", tt.what, !tt.want, err)
-		}
-	}
-}
-
 // TestStepRcode holds that an answer with a response code without a name is not taken for none.
 func TestStepRcode(t *testing.T) {
 	for code, want := range map[int]string{-1: "", wire.RcodeNameError: "NXDOMAIN", 14: "RCODE14"} {
