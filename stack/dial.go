@@ -189,7 +189,7 @@ func (c *TCPConn) waitConnected(ctx context.Context) error {
 			return err
 		}
 		select {
-		case <-c.out.ready:
+		case <-c.writable().ready:
 		case <-c.done:
 		case <-ctx.Done():
 			return contextError(ctx)

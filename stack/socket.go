@@ -64,9 +64,23 @@ func (s *socket) init(d *domain, network string, ep tcpip.Endpoint, wq *waiter.Q
 	s.readUntil.clock, s.writeUntil.clock = d.host.clock, d.host.clock
 	s.done = make(chan struct{})
 	s.in.init(readEvents)
-	s.out.init(writeEvents)
 	wq.EventRegister(&s.in.entry)
-	wq.EventRegister(&s.out.entry)
+}
+
+// writable is what a writer waits for. It is for one at a time; who sends datagrams mostly
+// never asks. The first time it is ready at once, as nobody has looked out until then.
+func (s *socket) writable() *readiness {
+	if s.out.ready != nil {
+		return &s.out
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.out.init(writeEvents)
+	s.out.ready <- struct{}{}
+	if !s.closed {
+		s.wq.EventRegister(&s.out.entry)
+	}
+	return &s.out
 }
 
 // PvD returns the PvD that the connection or listener is in. It never changes.
@@ -183,6 +197,7 @@ func (s *socket) close() error {
 		close(s.done)
 	}
 	s.reason = net.ErrClosed
+	looked := s.out.ready != nil
 	s.mu.Unlock()
 
 	s.untrack()
@@ -191,7 +206,9 @@ func (s *socket) close() error {
 	s.ep.Close()
 	// The endpoint may go on for a minute in TIME-WAIT. It is to keep nothing of ours.
 	s.wq.EventUnregister(&s.in.entry)
-	s.wq.EventUnregister(&s.out.entry)
+	if looked {
+		s.wq.EventUnregister(&s.out.entry)
+	}
 	return nil
 }
 

@@ -166,7 +166,7 @@ func (c *TCPConn) write(b []byte) (sent int, err error) {
 		if !errors.Is(err, errWouldBlock) {
 			return sent, err
 		}
-		if err := c.wait(&c.out, &c.writeUntil); err != nil {
+		if err := c.wait(c.writable(), &c.writeUntil); err != nil {
 			return sent, err
 		}
 	}

@@ -166,7 +166,7 @@ func (c *UDPConn) sendLocked(b []byte, to netip.AddrPort) (int, error) {
 		case nil:
 			return len(b), nil
 		case *tcpip.ErrWouldBlock:
-			if err := c.wait(&c.out, &c.writeUntil); err != nil {
+			if err := c.wait(c.writable(), &c.writeUntil); err != nil {
 				return 0, err
 			}
 		default:

@@ -32,7 +32,7 @@ var buffers = sync.Pool{New: func() any { return new([readSize]byte) }}
 // answer until ctx ends. Whatever else arrives is passed over: who can send to us must not
 // be able to end the query.
 func (u *upstream) overPlain(ctx context.Context, network string, s *sent) (msg []byte, source netip.AddrPort, err error) {
-	c, err := u.r.conf.Dial(ctx, network, u.Addr.String())
+	c, err := u.r.conf.Dial(ctx, network, u.addr)
 	if err != nil {
 		return nil, source, err
 	}

@@ -40,7 +40,8 @@ const (
 	// section 5 has one to three hours work well.
 	maxNegativeTTL = time.Hour
 
-	// workerIdle is how long a goroutine that has asked waits for more to ask.
+	// workerIdle is how long a goroutine that has asked waits for more to ask at most, and half
+	// of it at least.
 	workerIdle = time.Second
 
 	// afterlife is how long an answer is waited for that nobody needs at once any more (RFC

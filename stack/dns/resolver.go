@@ -23,7 +23,7 @@ type Resolver struct {
 	cancel context.CancelCauseFunc
 
 	chance  reservoir
-	tasks   chan func() // for workers that have nothing to do
+	crew    crew
 	current atomic.Pointer[view]
 	mu      sync.Mutex // held while current is replaced, and for flying
 	flying  map[*flight]struct{}
@@ -53,7 +53,7 @@ func New(c Config) *Resolver {
 	if c.MaxBytes == 0 {
 		c.MaxBytes = DefaultBytes
 	}
-	r := &Resolver{conf: c, tasks: make(chan func()), flying: make(map[*flight]struct{})}
+	r := &Resolver{conf: c, flying: make(map[*flight]struct{})}
 	r.ctx, r.cancel = context.WithCancelCause(context.Background())
 	return r
 }
@@ -64,6 +64,7 @@ func (r *Resolver) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.cancel(net.ErrClosed)
+	r.crew.close()
 	for f := range r.flying {
 		f.life.end(net.ErrClosed)
 	}

@@ -247,18 +247,11 @@ func TestWorkersEnd(t *testing.T) {
 		c := n.config()
 		c.MaxEntries = -1
 		r := New(c)
-		idle := func() int { // how many take work at once
-			got := 0
-			for range 100 {
-				synctest.Wait()
-				select {
-				case r.tasks <- func() { time.Sleep(time.Microsecond) }:
-					got++
-				default:
-					return got
-				}
-			}
-			return got
+		idle := func() int {
+			synctest.Wait()
+			r.crew.mu.Lock()
+			defer r.crew.mu.Unlock()
+			return len(r.crew.idle)
 		}
 		for range 3 {
 			if _, err := r.LookupNetIP(t.Context(), "ip", "wiki.corp"); err != nil {

@@ -60,6 +60,7 @@ func (s Server) String() string {
 type upstream struct {
 	Server
 	r       *Resolver
+	addr    string                 // Addr, to be dialled
 	tickets tls.ClientSessionCache // nil for Plain
 
 	mu       sync.Mutex
@@ -73,7 +74,7 @@ type upstream struct {
 }
 
 func newUpstream(r *Resolver, s Server) *upstream {
-	u := &upstream{Server: s, r: r, conns: make(map[*conn]struct{})}
+	u := &upstream{Server: s, r: r, addr: s.Addr.String(), conns: make(map[*conn]struct{})}
 	if s.Transport != Plain {
 		u.tickets = tls.NewLRUClientSessionCache(maxTickets)
 	}
@@ -233,7 +234,7 @@ func (c *conn) Close() error {
 
 // dial connects to the server by TCP, for a connection that outlives the query.
 func (u *upstream) dial(ctx context.Context) (net.Conn, error) {
-	nc, err := u.r.conf.Dial(ctx, "tcp", u.Addr.String())
+	nc, err := u.r.conf.Dial(ctx, "tcp", u.addr)
 	if err != nil {
 		return nil, err
 	}
