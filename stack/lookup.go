@@ -13,26 +13,31 @@ import (
 
 // The methods below are those of [net.Resolver], within a PvD: its servers are asked through
 // it, and nobody else is. A network that is several PvDs' chooses one for each call. Every
-// error is a *net.DNSError; in a PvD without a server it says so.
+// error is a *net.DNSError; in a PvD without a server it says so. The zone of a literal may
+// stand for a PvD, as in [Network.DialContext].
 
 // LookupHost returns the addresses of a name as text; see [dns.Resolver.LookupHost].
 func (n *Network) LookupHost(ctx context.Context, host string) ([]string, error) {
-	return lookIn(n, ctx, host, func(r *dns.Resolver) ([]string, error) { return r.LookupHost(ctx, host) })
+	return lookHost(n, ctx, "ip", host, func(r *dns.Resolver, host string) ([]string, error) { return r.LookupHost(ctx, host) })
 }
 
 // LookupIP returns the addresses of a name; see [dns.Resolver.LookupIP].
 func (n *Network) LookupIP(ctx context.Context, network, host string) ([]net.IP, error) {
-	return lookIn(n, ctx, host, func(r *dns.Resolver) ([]net.IP, error) { return r.LookupIP(ctx, network, host) })
+	return lookHost(n, ctx, network, host, func(r *dns.Resolver, host string) ([]net.IP, error) {
+		return r.LookupIP(ctx, network, host)
+	})
 }
 
 // LookupIPAddr returns the addresses of a name; see [dns.Resolver.LookupIPAddr].
 func (n *Network) LookupIPAddr(ctx context.Context, host string) ([]net.IPAddr, error) {
-	return lookIn(n, ctx, host, func(r *dns.Resolver) ([]net.IPAddr, error) { return r.LookupIPAddr(ctx, host) })
+	return lookHost(n, ctx, "ip", host, func(r *dns.Resolver, host string) ([]net.IPAddr, error) {
+		return r.LookupIPAddr(ctx, host)
+	})
 }
 
 // LookupAddr returns the names of an address; see [dns.Resolver.LookupAddr].
 func (n *Network) LookupAddr(ctx context.Context, addr string) ([]string, error) {
-	return lookIn(n, ctx, addr, func(r *dns.Resolver) ([]string, error) { return r.LookupAddr(ctx, addr) })
+	return lookHost(n, ctx, "ip", addr, func(r *dns.Resolver, addr string) ([]string, error) { return r.LookupAddr(ctx, addr) })
 }
 
 // LookupCNAME returns a name's canonical name; see [dns.Resolver.LookupCNAME].
@@ -144,14 +149,34 @@ func (n *Network) Cached(b, query []byte) (reply []byte, ok bool) {
 // lookIn looks something up with the resolver of the one PvD that the call is in. There may be
 // a result with an error: records of which some had to be left out.
 func lookIn[T any](n *Network, ctx context.Context, name string, look func(*dns.Resolver) (T, error)) (T, error) {
+	return lookFor(n, ctx, &query{call: "lookup", network: "ip", host: name}, look)
+}
+
+// lookHost is lookIn for what may be a literal. A zone that stands for the PvD is of no use to
+// a resolver: look is given the literal without.
+func lookHost[T any](
+	n *Network, ctx context.Context, network, host string, look func(r *dns.Resolver, host string) (T, error),
+) (T, error) {
+	q := query{call: "lookup", network: network, host: host}
+	q.remote.literal, _ = parseLiteral(host)
+	zone := q.remote.zone
+	return lookFor(n, ctx, &q, func(r *dns.Resolver) (T, error) {
+		if q.remote.zone != zone {
+			host = q.remote.addr.String()
+		}
+		return look(r, host)
+	})
+}
+
+func lookFor[T any](n *Network, ctx context.Context, q *query, look func(*dns.Resolver) (T, error)) (T, error) {
 	var none T
-	d, err := n.place(ctx, &query{call: "lookup", network: "ip", host: name})
+	d, err := n.place(ctx, q)
 	if err != nil {
-		return none, lookupError(name, err)
+		return none, lookupError(q.host, err)
 	}
 	v, err := look(d.resolver)
 	if err != nil {
-		err = d.lookupFailed(ctx, name, err)
+		err = d.lookupFailed(ctx, q.host, err)
 	}
 	return v, err
 }

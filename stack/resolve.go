@@ -15,17 +15,9 @@ import (
 // network is ip, ip4 or ip6. The error is a *net.DNSError; in a PvD without a server it
 // says so.
 func (n *Network) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
-	q := query{call: "lookup", network: network, host: host}
-	q.remote.literal, _ = parseLiteral(host)
-	zone := q.remote.zone
-	d, err := n.place(ctx, &q)
-	if err != nil {
-		return nil, lookupError(host, err)
-	}
-	if q.remote.zone != zone {
-		host = q.remote.addr.String() // what stood for the PvD is of no use to a resolver
-	}
-	return d.lookup(ctx, network, host)
+	return lookHost(n, ctx, network, host, func(r *dns.Resolver, host string) ([]netip.Addr, error) {
+		return r.LookupNetIP(ctx, network, host)
+	})
 }
 
 // newResolver returns the resolver of a domain that is about to be attached as info says. It

@@ -47,8 +47,16 @@ func TestS14_ZoneIsPvD(t *testing.T) {
 			if _, err := c.Ping(ctx, netip.MustParseAddr("fe80::1%"+zone)); err != nil {
 				t.Errorf("Ping zone %s: %v", zone, err)
 			}
-			if got, err := c.LookupNetIP(ctx, "ip", "192.168.1.1%"+zone); err != nil || len(got) != 1 || got[0].String() != "192.168.1.1" {
-				t.Errorf("lookup: %v, %v", got, err)
+			for _, address := range []string{"192.168.1.1", "fe80::1"} {
+				for call, got := range lookUp(ctx, c, address+"%"+zone) {
+					if want := fmt.Sprint([]string{address}, error(nil)); got != want {
+						t.Errorf("%s of %s%%%s: %s, want %s", call, address, zone, got, want)
+					}
+				}
+			}
+			names, err := c.LookupAddr(ctx, "192.0.2.1%"+zone)
+			if ref, err := told(w, names, err, func(v []string) string { return v[0] }); err != nil || ref != w.ref(2) {
+				t.Errorf("LookupAddr zone %s: in %v, %v", zone, ref, err)
 			}
 		}
 	}
@@ -57,6 +65,24 @@ func TestS14_ZoneIsPvD(t *testing.T) {
 	if got := c.RemoteAddr().String(); got != "[fe80::1%wire2]:80" {
 		t.Errorf("connected to %s", got)
 	}
+}
+
+// lookUp returns, as text, what each of the calls that look a host's addresses up says of one.
+func lookUp(ctx context.Context, c caller, host string) map[string]string {
+	said := make(map[string]string)
+	texts, err := c.LookupHost(ctx, host)
+	said["LookupHost"] = fmt.Sprint(texts, err)
+	ips, err := c.LookupIP(ctx, "ip", host)
+	said["LookupIP"] = fmt.Sprint(ips, err)
+	addrs, err := c.LookupNetIP(ctx, "ip", host)
+	said["LookupNetIP"] = fmt.Sprint(addrs, err)
+	zoned, err := c.LookupIPAddr(ctx, host)
+	texts = nil
+	for _, a := range zoned {
+		texts = append(texts, a.String())
+	}
+	said["LookupIPAddr"] = fmt.Sprint(texts, err)
+	return said
 }
 
 // TestS14_LinkOrPvD has zones that may be either.
@@ -161,6 +187,17 @@ func TestS14_ZoneErrors(t *testing.T) {
 	wantOpError(t, dialErr(t.Context(), app, "tcp", "192.168.1.1%:80")) // a name, which nobody has
 	_, err = app.Ping(t.Context(), netip.MustParseAddr("fe80::1%nobody"))
 	wantOpError(t, err, pvd.ErrNoPvD, syscall.ENETUNREACH)
+	if _, err = app.LookupAddr(t.Context(), "192.0.2.1%nobody"); !errors.Is(err, pvd.ErrNoPvD) {
+		t.Errorf("LookupAddr: %v", err)
+	}
+	if _, err = own.LookupHost(t.Context(), "192.0.2.1%net1"); !errors.Is(err, syscall.EINVAL) {
+		t.Errorf("LookupHost: %v", err)
+	}
+	for call, got := range lookUp(t.Context(), own, "fe80::1%wire0") { // a link, as ever
+		if want := fmt.Sprint([]string{"fe80::1%wire0"}, error(nil)); got != want && call != "LookupIP" {
+			t.Errorf("%s: %s, want %s", call, got, want)
+		}
+	}
 }
 
 // TestS14_ZoneOfDatagram holds that a zone can not lead a socket's datagrams out of its PvD.
