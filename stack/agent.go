@@ -28,7 +28,7 @@ type agent struct {
 
 	frames  chan []byte // what the link's reader has for the agent
 	wake    chan struct{}
-	down    atomic.Bool // the link has been down since the agent looked last
+	changed atomic.Bool // the link may have been down since the agent looked last
 	results chan learn.Result
 	asks    chan func() // what others want of the machine
 
@@ -241,7 +241,7 @@ func (a *agent) fetch(r learn.Request) {
 // followLink tells the machine when the link has come or gone, also when it has gone and is
 // there again: it may lead elsewhere now.
 func (a *agent) followLink() {
-	if a.down.Swap(false) && a.up {
+	if a.changed.Swap(false) && a.up {
 		a.up = false
 		a.machine.LinkDown()
 	}

@@ -10,9 +10,16 @@ import (
 	"github.com/pvdstack/pvdstack/tun"
 )
 
-// TestLinkFlapsUnseen has a link go and come back before its agent looks. The link may lead
-// elsewhere now: routers are looked for again, although one has been found.
+// TestLinkFlapsUnseen has a link go and come back before its agent looks, or before anybody
+// does: the two events are one then, which says that it is up. The link may lead elsewhere now:
+// routers are looked for again, although one has been found.
 func TestLinkFlapsUnseen(t *testing.T) {
+	for what, events := range map[string][]bool{"by the agent": {false, true}, "by anybody": {true}} {
+		t.Run(what, func(t *testing.T) { linkFlapsUnseen(t, events) })
+	}
+}
+
+func linkFlapsUnseen(t *testing.T, events []bool) {
 	h, err := New(Config{})
 	if err != nil {
 		t.Fatal(err)
@@ -59,7 +66,7 @@ func TestLinkFlapsUnseen(t *testing.T) {
 	}
 	l, _ := h.link("lan")
 	l.agent.Load().asks <- func() { // which it is busy with meanwhile
-		for _, up := range []bool{false, true} {
+		for _, up := range events {
 			l.up.Store(up)
 			h.linkChanged(l)
 		}

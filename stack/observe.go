@@ -111,6 +111,9 @@ func (d *domain) forgetAddressState(a localAddr) {
 // linkChanged follows a change of a link's state or MTU. An event that says that the link
 // is up may stand for several, of which the link was down at one.
 func (h *Host) linkChanged(l *hostLink) {
+	if a := l.agent.Load(); a != nil {
+		a.changed.Store(true) // before anything else pokes it, so that it looks once
+	}
 	defer l.pokeAgent()
 	h.mu.RLock()
 	defer h.mu.RUnlock()

@@ -74,13 +74,9 @@ func (d *domain) pokeAgents() {
 	}
 }
 
-// pokeAgent has the link's agent look around. It is to be called after each change of the
-// link's state, of which the agent may come to see the last one only.
+// pokeAgent has the link's agent look around.
 func (l *hostLink) pokeAgent() {
 	if a := l.agent.Load(); a != nil {
-		if !l.up.Load() {
-			a.down.Store(true)
-		}
 		a.poke()
 	}
 }
