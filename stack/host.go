@@ -182,7 +182,7 @@ func (h *Host) AddLink(name string, l tun.Link) error {
 		if _, ok := h.link(name); ok {
 			return fmt.Errorf("stack: there is a link %q already", name)
 		}
-		if len(h.Links()) >= maxLinks {
+		if len(h.links) >= maxLinks { // the registry's writer alone changes it
 			return fmt.Errorf("stack: %d links are attached, which is the limit", maxLinks)
 		}
 		hl := newHostLink(h, name, l)

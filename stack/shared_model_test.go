@@ -71,7 +71,8 @@ func TestSharedNothingStrays(t *testing.T) {
 				d, _ := h.domain(ref)
 				return d
 			}
-			peer := hosts[1].In(add(hosts[1], pvd.Config{Name: "peer", Links: []string{"lab"}, Addresses: addresses("10.0.0.9/24")}).ref)
+			remote := add(hosts[1], pvd.Config{Name: "peer", Links: []string{"lab"}, Addresses: addresses("10.0.0.9/24")})
+			peer := hosts[1].In(remote.ref)
 			for i := range 4 {
 				by = append(by, add(hosts[0], leaseOf(fmt.Sprintf("pvd%d", i))))
 			}
@@ -149,11 +150,14 @@ func TestSharedNothingStrays(t *testing.T) {
 				}
 			}
 			all.Wait()
+			// On a busy machine the peer may repeat a segment that has only been slow, to a
+			// connection that has ended when it comes.
+			again := remote.stk.Stats().TCP.Retransmits.Value()
 			for _, d := range by {
 				s := d.stk.Stats()
 				for what, n := range map[string]uint64{
 					"datagrams to no socket": s.UDP.UnknownPortErrors.Value(),
-					"segments refused":       s.TCP.ResetsSent.Value(),
+					"segments refused":       s.TCP.ResetsSent.Value() - min(s.TCP.ResetsSent.Value(), again),
 					"errors sent":            s.ICMP.V4.PacketsSent.DstUnreachable.Value(),
 					"packets to others":      s.IP.InvalidDestinationAddressesReceived.Value(),
 				} {

@@ -394,7 +394,11 @@ func TestSharersComeAndGoBusily(t *testing.T) {
 			}
 		}
 	}()
-	for range 5 {
+	rounds := 5
+	if testing.Short() {
+		rounds = 1
+	}
+	for range rounds {
 		talkTCP(t, by[0], peer, peerAddr, 1<<20)
 		talkTCP(t, peer, by[0], lease, 1<<20)
 		talkUDP(t, by[0], peer, peerAddr, largeDatagram, 50)

@@ -416,6 +416,7 @@ func (w *wire) claims() <-chan claim {
 
 // However often others come and go, only the last announcement is repeated.
 func TestSharedAddressMovesOften(t *testing.T) {
+	t.Parallel()
 	w := newWire(t, tun.Ethernet)
 	p := w.share(1)[0]
 	claims := w.claims()
@@ -490,6 +491,7 @@ func TestSharerThatGoesIsSilent(t *testing.T) {
 
 // When the PvD is gone that has answered for the address, the next one announces it.
 func TestSharedAddressMoves(t *testing.T) {
+	t.Parallel()
 	w := newWire(t, tun.Ethernet)
 	ps := w.share(2)
 	claims := w.claims()
