@@ -301,20 +301,42 @@ func TestReset(t *testing.T) {
 	}
 }
 
+// TestRelease gives leases back without a PvD, which would have to find its neighbours first:
+// what DHCPv4 has given goes to the station that the last DHCPACK came from.
 func TestRelease(t *testing.T) {
 	w, _ := full(t)
+	w.station4[5]++
+	w.wait(lease4Time * time.Second * 2 / 3) // it has been renewed
+	acked := w.station4
+	w.station4[5]++
+	w.answer4(leases("192.0.2.10/24")(w.sent4[len(w.sent4)-1].Message)) // which nobody waits for
 	w.sent4, w.sent6 = nil, nil
-	instance := w.only().Instance
 	w.Release()
-	frames, datagrams := w.Frames(), w.Datagrams()
-	for _, f := range frames {
-		w.transmit(f)
+	if len(w.Datagrams()) > 0 {
+		t.Error("a PvD is to send something")
 	}
-	for _, d := range datagrams {
-		w.sent(datagram{d.Src, d.Dst, d.Payload}, d.Instance)
+	w.follow()
+	if count4(w, dhcp4.Release) != 1 || count6(w, dhcp6.Release) != 1 {
+		t.Fatalf("sent %v, %v", w.sent4, w.sent6)
 	}
-	if count4(w, dhcp4.Release) != 1 || count6(w, dhcp6.Release) != 1 || w.sent4[0].instance != instance {
-		t.Errorf("sent %v, %v", w.sent4, w.sent6)
+	if s := w.sent4[0]; s.station != acked || s.src != netip.MustParseAddrPort("192.0.2.9:68") || s.dst != server4 {
+		t.Errorf("%v to %v of station %x, want %x", s.src, s.dst, s.station, acked)
+	}
+}
+
+// TestReleaseUnconfirmed gives back what was leased before and nobody has confirmed: the
+// server's station is not known.
+func TestReleaseUnconfirmed(t *testing.T) {
+	w, _ := full(t)
+	record, _ := w.Lease()
+	w = restart(t, w, record)
+	w.wait(time.Minute)
+	w.called("lab")
+	w.sent4 = nil
+	w.Release()
+	w.follow()
+	if len(w.sent4) != 1 || w.sent4[0].Type() != dhcp4.Release || w.sent4[0].station != broadcastMAC || w.sent4[0].dst != server4 {
+		t.Errorf("sent %+v", w.sent4)
 	}
 }
 

@@ -72,6 +72,8 @@ type Machine struct {
 	v6   *dhcp6.Client // asks for configuration other than addresses; nil: nobody wants it
 	info *addinfo.Schedule
 
+	server4 [6]byte // the station that answers for the DHCPv4 server; broadcastMAC: not known
+
 	up      bool
 	again   *reattachment // nil: nothing is to be found out
 	members []*member     // the oldest first; those that are there
@@ -96,7 +98,7 @@ type Datagram struct {
 
 // New returns a machine that does nothing before [Machine.LinkUp].
 func New(c Config) (*Machine, error) {
-	m := &Machine{config: c, clock: c.Clock}
+	m := &Machine{config: c, clock: c.Clock, server4: broadcastMAC}
 	if c.Clock == nil || len(c.Secret) == 0 {
 		return nil, errors.New("learn: a machine needs a clock and a secret")
 	}
@@ -211,8 +213,8 @@ func (m *Machine) Resume() {
 	m.settle()
 }
 
-// Release gives leases back, as the last thing before the machine is given up. The frames
-// that say so are to be sent while the PvDs are still there.
+// Release gives leases back, as the last thing before the machine is given up. Only frames say
+// so: a PvD might have to find out first where its neighbours are, and is about to go.
 func (m *Machine) Release() {
 	now := m.now()
 	if m.v4 != nil {
@@ -245,7 +247,7 @@ func (m *Machine) Receive(frame []byte) {
 		}
 	case DHCPv4:
 		if d, ok := udp(packet); ok && m.v4 != nil {
-			m.v4.Receive(now, d.src, d.payload)
+			m.receive4(d, [6]byte(frame[6:]))
 		}
 	case DHCPv6:
 		if d, ok := udp(packet); ok {

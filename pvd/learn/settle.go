@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/pvdstack/pvdstack/pvd/dhcp/dhcp4"
 	"github.com/pvdstack/pvdstack/pvd/dhcp/dhcp6"
 )
 
@@ -31,14 +32,30 @@ func (m *Machine) collect4() {
 	for _, a := range m.v4.ARPs() {
 		m.emit(m.arpFrame(a))
 	}
+	state, _ := m.v4.State()
 	for _, p := range m.v4.Packets() {
-		if p.Broadcast() {
-			m.emit(m.frame(broadcastMAC, etherIPv4, packetOf(datagram{p.Src, p.Dst, p.Payload})))
-			continue
-		}
-		if b := m.owner(); b != nil && len(m.sends) < maxFrames {
+		switch b := m.owner(); {
+		case p.Broadcast():
+			m.emit4(broadcastMAC, p)
+		case state == dhcp4.Released:
+			m.emit4(m.server4, p)
+		case b != nil && len(m.sends) < maxFrames:
 			m.sends = append(m.sends, Datagram{Instance: b.instance, Src: p.Src, Dst: p.Dst, Payload: p.Payload})
 		}
+	}
+}
+
+func (m *Machine) emit4(to [6]byte, p dhcp4.Packet) {
+	m.emit(m.frame(to, etherIPv4, packetOf(datagram{p.Src, p.Dst, p.Payload})))
+}
+
+// receive4 takes a datagram to the DHCPv4 client, and remembers the station that a DHCPACK
+// came from: the server, or the router on the way to it.
+func (m *Machine) receive4(d datagram, station [6]byte) {
+	lease, tentative := m.v4.Lease(), m.v4.Tentative()
+	m.v4.Receive(m.now(), d.src, d.payload)
+	if m.v4.Lease() != lease || m.v4.Tentative() != tentative {
+		m.server4 = station
 	}
 }
 

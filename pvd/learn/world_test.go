@@ -53,6 +53,7 @@ type world struct {
 	taken     map[netip.Addr]bool                   // addresses that others have
 	silent    map[netip.Addr]bool                   // routers that do not answer
 	dhcp4     func(m *dhcp4.Message) *dhcp4.Message // nil: there is no server
+	station4  [6]byte                               // that its answers come from
 	dhcp6     func(m *dhcp6.Message) []dhcp6.Option // the options of an answer; nil: none
 	fetch     func(Request) Result                  // nil: requests wait in asked
 	asked     []Request
@@ -65,7 +66,8 @@ type world struct {
 type sent4 struct {
 	at       time.Duration
 	src, dst netip.AddrPort
-	instance uint64 // 0: as a broadcast
+	instance uint64  // 0: in a frame
+	station  [6]byte // which that was to
 	*dhcp4.Message
 }
 
@@ -90,6 +92,7 @@ func newWorld(t testing.TB, change ...func(*Config)) *world {
 		t.Fatal(err)
 	}
 	w := &world{TB: t, Machine: m, clock: c.Clock.(*virtualClock), taken: map[netip.Addr]bool{}, silent: map[netip.Addr]bool{}, seen: map[uint64]Observation{}}
+	w.station4 = [6]byte{2, 0, 0, 0, 0, 99}
 	w.up()
 	return w
 }
@@ -118,7 +121,7 @@ func (w *world) follow() {
 			w.transmit(f)
 		}
 		for _, d := range datagrams {
-			w.sent(datagram{d.Src, d.Dst, d.Payload}, d.Instance)
+			w.sent(datagram{d.Src, d.Dst, d.Payload}, d.Instance, [6]byte{})
 		}
 		for _, r := range requests {
 			if w.fetch == nil {
@@ -210,20 +213,20 @@ func (w *world) transmit(f []byte) {
 	if !ok {
 		w.Fatalf("frame %x", f)
 	}
-	w.sent(d, 0)
+	w.sent(d, 0, [6]byte(f))
 }
 
-func (w *world) sent(d datagram, instance uint64) {
+func (w *world) sent(d datagram, instance uint64, station [6]byte) {
 	w.Helper()
 	if d.dst.Port() == 67 {
 		m, err := dhcp4.Parse(d.payload)
 		if err != nil {
 			w.Fatal(err)
 		}
-		w.sent4 = append(w.sent4, sent4{w.clock.now, d.src, d.dst, instance, m})
+		w.sent4 = append(w.sent4, sent4{w.clock.now, d.src, d.dst, instance, station, m})
 		if w.dhcp4 != nil {
 			if answer := w.dhcp4(m); answer != nil {
-				w.Receive(ethernet(packetOf(datagram{server4, netip.MustParseAddrPort("255.255.255.255:68"), answer.Append(nil)})))
+				w.answer4(answer)
 			}
 		}
 		return
@@ -239,6 +242,13 @@ func (w *world) sent(d datagram, instance uint64) {
 	if options := w.dhcp6(m); options != nil {
 		w.answer6(w.sent6[len(w.sent6)-1], options)
 	}
+}
+
+// answer4 has the DHCPv4 server answer.
+func (w *world) answer4(answer *dhcp4.Message) {
+	f := ethernet(packetOf(datagram{server4, netip.MustParseAddrPort("255.255.255.255:68"), answer.Append(nil)}))
+	copy(f[6:], w.station4[:])
+	w.Receive(f)
 }
 
 // answer6 has the DHCPv6 server answer.

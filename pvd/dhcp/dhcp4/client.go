@@ -73,7 +73,9 @@ type Packet struct {
 }
 
 // Broadcast reports whether the packet goes to the Ethernet broadcast address, as
-// raw frame: its source may be 0.0.0.0. Otherwise it goes by the lease's routes.
+// raw frame: its source may be 0.0.0.0. Otherwise it goes by the lease's routes. That which
+// [Client.Release] sends may be the last from the lease's address: where the address goes at
+// once, it has to be a frame to the station that the lease's DHCPACK came from.
 func (p Packet) Broadcast() bool { return p.Dst.Addr() == limited }
 
 var limited = netip.AddrFrom4([4]byte{255, 255, 255, 255})
