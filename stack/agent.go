@@ -228,12 +228,11 @@ func (a *agent) fetch(r learn.Request) {
 		ref = at.ref
 	}
 	f := &addinfo.Fetcher{Dialer: a.host.In(ref), Roots: a.config.Roots, Clock: a.host.clock}
-	ctx := a.ctx // which end replaces
 	a.fetches.Go(func() {
-		res := r.Do(ctx, f)
+		res := r.Do(a.ctx, f)
 		select {
 		case a.results <- res:
-		case <-ctx.Done():
+		case <-a.ctx.Done():
 		}
 	})
 }
@@ -285,7 +284,6 @@ func (a *agent) setTimer() {
 func (a *agent) end() {
 	a.link.agent.CompareAndSwap(a, nil)
 	if a.config.Leases == nil {
-		a.ctx = context.Background() // what follows is the last, and waits for nothing
 		a.machine.Release()
 		a.speak()
 	}
