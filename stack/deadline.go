@@ -19,6 +19,14 @@ type deadline struct {
 	at     time.Duration // on the monotonic clock; 0 is none
 	timer  pvd.Timer
 	passes chan struct{} // closed when it passes; nil until somebody waits
+	wakes  *readiness    // who waits for something else too, has that woken; may be nil
+}
+
+// wake has r woken when the deadline passes.
+func (d *deadline) wake(r *readiness) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.wakes = r
 }
 
 // set moves the deadline to t, a time of day. The zero Time means none.
@@ -57,8 +65,14 @@ func (d *deadline) fire() {
 
 func (d *deadline) passLocked() {
 	d.at = 0
-	if !d.past.Swap(true) && d.passes != nil {
+	if d.past.Swap(true) {
+		return
+	}
+	if d.passes != nil {
 		close(d.passes)
+	}
+	if d.wakes != nil {
+		d.wakes.wake()
 	}
 }
 

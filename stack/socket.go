@@ -42,10 +42,11 @@ type socket struct {
 	closed bool  // by the application
 }
 
-// A readiness is one persistent entry in an endpoint's wait queue.
+// A readiness is what the calls of one direction wait for: one persistent entry in an
+// endpoint's wait queue.
 type readiness struct {
 	entry waiter.Entry
-	ready chan struct{} // holds a token after each event
+	ready chan struct{} // holds a token after each event, and when there is nothing to wait for any more
 }
 
 // The events that may let a reader, and a writer, go on.
@@ -58,12 +59,21 @@ func (r *readiness) init(events waiter.EventMask) {
 	r.entry, r.ready = waiter.NewChannelEntry(events)
 }
 
+// wake has somebody who waits look again, or the next one who would.
+func (r *readiness) wake() {
+	select {
+	case r.ready <- struct{}{}:
+	default:
+	}
+}
+
 // init makes s the socket of ep in d.
 func (s *socket) init(d *domain, network string, ep tcpip.Endpoint, wq *waiter.Queue) {
 	s.d, s.network, s.ep, s.wq = d, network, ep, wq
 	s.readUntil.clock, s.writeUntil.clock = d.host.clock, d.host.clock
 	s.done = make(chan struct{})
 	s.in.init(readEvents)
+	s.readUntil.wakes = &s.in
 	wq.EventRegister(&s.in.entry)
 }
 
@@ -76,11 +86,21 @@ func (s *socket) writable() *readiness {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.out.init(writeEvents)
-	s.out.ready <- struct{}{}
+	s.out.wake()
 	if !s.closed {
 		s.wq.EventRegister(&s.out.entry)
 	}
+	s.writeUntil.wake(&s.out)
 	return &s.out
+}
+
+// overLocked lets those who wait know that there is a reason why everything fails.
+func (s *socket) overLocked() {
+	close(s.done)
+	s.in.wake()
+	if s.out.ready != nil {
+		s.out.wake()
+	}
 }
 
 // PvD returns the PvD that the connection or listener is in. It never changes.
@@ -180,7 +200,7 @@ func (s *socket) fail(err error) bool {
 		return false
 	}
 	s.reason = err
-	close(s.done)
+	s.overLocked()
 	return true
 }
 
@@ -194,7 +214,7 @@ func (s *socket) close() error {
 	}
 	s.closed = true
 	if s.reason == nil {
-		close(s.done)
+		s.overLocked()
 	}
 	s.reason = net.ErrClosed
 	looked := s.out.ready != nil
@@ -237,13 +257,12 @@ func (s *socket) check(until *deadline) error {
 
 // wait waits for an event. There may have been none when it returns nil.
 func (s *socket) wait(r *readiness, until *deadline) error {
-	select {
-	case <-r.ready:
-		return nil
-	case <-until.passed():
-	case <-s.done:
+	<-r.ready // of one channel, since of three it takes three times as long
+	err := s.check(until)
+	if err != nil {
+		r.wake() // there may be others
 	}
-	return s.check(until)
+	return err
 }
 
 // SetDeadline sets the deadline of both directions; see [net.Conn].

@@ -169,10 +169,7 @@ func (s *socket) acceptNow() (*TCPConn, error) {
 		return nil, stackError("accept", terr)
 	}
 	// Whoever else waits to accept may have missed the event that brought this one.
-	select {
-	case s.in.ready <- struct{}{}:
-	default:
-	}
+	s.in.wake()
 	c := newTCPConn(s.d, s.network, ep, wq)
 	c.own(s.owner)
 	c.settle(c.acceptedOn(peer), peer)

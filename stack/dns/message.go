@@ -87,22 +87,22 @@ func (r *Resolver) pack(req *request, p packing) (s sent, err error) {
 	if err := r.random(id[:]); err != nil {
 		return s, err
 	}
+	end := 0 // of the name
 	switch {
 	case req.raw == nil:
-		s.msg, err = packQuestion(req.q, p)
+		s.msg, end, err = packQuestion(req.q, p)
 	case req.bare != nil && !p.edns:
 		s.msg = slices.Clone(req.bare)
 	default:
 		s.msg = slices.Clone(req.raw)
 	}
+	if err == nil && end == 0 {
+		_, end, err = wire.UnpackDomainName(s.msg, headerLen)
+	}
 	if err != nil {
 		return s, err
 	}
 	copy(s.msg, id[:])
-	_, end, err := wire.UnpackDomainName(s.msg, headerLen)
-	if err != nil {
-		return s, err
-	}
 	s.asked = end + 4
 	if p.mix {
 		s.exact = true
@@ -116,8 +116,8 @@ func (r *Resolver) pack(req *request, p packing) (s sent, err error) {
 }
 
 // packQuestion packs a query without ID: the header, the question, and the OPT record where
-// there is to be one (RFC 1035 section 4.1, RFC 6891 section 6.1).
-func packQuestion(q question, p packing) ([]byte, error) {
+// there is to be one (RFC 1035 section 4.1, RFC 6891 section 6.1). The name ends at end.
+func packQuestion(q question, p packing) (msg []byte, end int, err error) {
 	const (
 		recursion = 1 << 8 // desired
 		unchecked = 1 << 4
@@ -129,21 +129,21 @@ func packQuestion(q question, p packing) ([]byte, error) {
 	if p.pad {
 		room += padBlock
 	}
-	msg := make([]byte, size, room)
+	msg = make([]byte, size, room)
 	flags := uint16(recursion)
 	if q.unchked {
 		flags |= unchecked
 	}
 	binary.BigEndian.PutUint16(msg[2:], flags)
 	binary.BigEndian.PutUint16(msg[4:], 1)
-	end, err := wire.PackDomainName(q.name+".", msg, headerLen, nil, false)
+	end, err = wire.PackDomainName(q.name+".", msg, headerLen, nil, false)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	msg = binary.BigEndian.AppendUint16(msg[:end], q.qtype)
 	msg = binary.BigEndian.AppendUint16(msg, q.class)
 	if !p.edns {
-		return msg, nil
+		return msg, end, nil
 	}
 	binary.BigEndian.PutUint16(msg[10:], 1)
 	msg = append(msg, 0) // the root
@@ -155,14 +155,14 @@ func packQuestion(q question, p packing) ([]byte, error) {
 	}
 	msg = append(msg, 0, 0, byte(flags>>8), byte(flags)) // RCODE and version
 	if !p.pad {
-		return append(msg, 0, 0), nil
+		return append(msg, 0, 0), end, nil
 	}
 	// What makes the message's length a multiple of padBlock (RFC 7830 section 3).
 	n := (padBlock - (len(msg)+6)%padBlock) % padBlock
 	msg = binary.BigEndian.AppendUint16(msg, uint16(4+n))
 	msg = binary.BigEndian.AppendUint16(msg, wire.EDNS0PADDING)
 	msg = binary.BigEndian.AppendUint16(msg, uint16(n))
-	return append(msg, make([]byte, n)...), nil
+	return append(msg, make([]byte, n)...), end, nil
 }
 
 // mixCase gives the letters of a name on the wire the case that the bits say. The length of
