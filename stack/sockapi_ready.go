@@ -104,7 +104,7 @@ func (w whereabouts) anyReadable() pvd.Events {
 
 // events returns what gVisor says of an endpoint.
 func (p *presence) events() (e pvd.Events) {
-	mask := p.base().ep.Readiness(readEvents | writeEvents)
+	mask := p.readiness()
 	for _, to := range []struct {
 		from waiter.EventMask
 		to   pvd.Events
@@ -123,4 +123,17 @@ func (p *presence) events() (e pvd.Events) {
 		e &^= pvd.EventError // gVisor's events for an orderly end are all that there are
 	}
 	return e
+}
+
+// readiness is the endpoint's, between two segments: gVisor tells of the end of what the peer
+// sends before it has looked whether that is the end of the connection too.
+func (p *presence) readiness() waiter.EventMask {
+	if l, ok := p.base().ep.(interface {
+		LockUser()
+		UnlockUser()
+	}); ok {
+		l.LockUser()
+		defer l.UnlockUser()
+	}
+	return p.base().ep.Readiness(readEvents | writeEvents)
 }
