@@ -38,6 +38,7 @@ func (u *upstream) transport() *http.Transport {
 			HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
 			DisableCompression:     true,
 			MaxConnsPerHost:        maxWebConns,
+			MaxIdleConnsPerHost:    maxWebConns, // those above 2 would be closed, and made anew
 			IdleConnTimeout:        idleTimeout,
 			MaxResponseHeaderBytes: maxHeaderBytes,
 		}
