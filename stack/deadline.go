@@ -22,13 +22,6 @@ type deadline struct {
 	wakes  *readiness    // who waits for something else too, has that woken; may be nil
 }
 
-// wake has r woken when the deadline passes.
-func (d *deadline) wake(r *readiness) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.wakes = r
-}
-
 // set moves the deadline to t, a time of day. The zero Time means none.
 func (d *deadline) set(t time.Time) {
 	d.mu.Lock()

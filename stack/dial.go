@@ -144,6 +144,7 @@ func (dl *dialing) newTCP(p path, from, to netip.AddrPort) (*TCPConn, error) {
 	}
 	c := newTCPConn(d, dl.network, ep, wq)
 	c.own(dl.owner)
+	c.lookOut()
 	if dl.prepare != nil {
 		dl.prepare(c)
 	}
@@ -189,7 +190,7 @@ func (c *TCPConn) waitConnected(ctx context.Context) error {
 			return err
 		}
 		select {
-		case <-c.writable().ready:
+		case <-c.out.ready:
 		case <-c.done:
 		case <-ctx.Done():
 			return contextError(ctx)

@@ -77,20 +77,28 @@ func (s *socket) init(d *domain, network string, ep tcpip.Endpoint, wq *waiter.Q
 	wq.EventRegister(&s.in.entry)
 }
 
-// writable is what a writer waits for. It is for one at a time; who sends datagrams mostly
-// never asks. The first time it is ready at once, as nobody has looked out until then.
+// lookOut has what lets writers go on noticed from now on. It is for who has the socket alone.
+func (s *socket) lookOut() {
+	s.out.init(writeEvents)
+	s.writeUntil.wakes = &s.out
+	s.wq.EventRegister(&s.out.entry)
+}
+
+// writable is what a writer waits for. It is for one at a time; most that write never ask. If
+// nobody has looked out until then, it is ready at once.
 func (s *socket) writable() *readiness {
 	if s.out.ready != nil {
 		return &s.out
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.out.init(writeEvents)
+	s.writeUntil.mu.Lock()
+	defer s.writeUntil.mu.Unlock()
+	s.lookOut()
 	s.out.wake()
-	if !s.closed {
-		s.wq.EventRegister(&s.out.entry)
+	if s.closed { // by now close no longer does it
+		s.wq.EventUnregister(&s.out.entry)
 	}
-	s.writeUntil.wake(&s.out)
 	return &s.out
 }
 
