@@ -16,6 +16,7 @@ func TestCloseWhileAsking(t *testing.T) {
 	t.Parallel()
 	const id = "corp.example"
 	h := newHost(t)
+	unchanged := bystander(t, h)
 	a := of(id, "2001:db8:1::/64")
 	a.Options = []ra.Option{
 		a.Options[0],
@@ -32,6 +33,7 @@ func TestCloseWhileAsking(t *testing.T) {
 		}
 		return false
 	})
+	unchanged()
 	closed := make(chan error, 1)
 	go func() { closed <- h.Close() }()
 	select {

@@ -17,6 +17,7 @@ func TestGivesLeaseBack(t *testing.T) {
 	lab.LAN("home", "192.168.1.0/24").Router("192.168.1.1", pvdtest.DHCPv4{Pool: "192.168.1.50", Size: 1})
 	for range 2 { // the second gets the only address if the first has given it back
 		h := lab.Host()
+		unchanged := bystander(t, h.Host)
 		h.DiscoverAs("home", stack.Discovery{DHCPv4: true})
 		h.Await("home", pvd.HasAddr4)
 		h.Link("home").Impair(tun.Impairment{Delay: 2 * time.Millisecond})
@@ -25,5 +26,6 @@ func TestGivesLeaseBack(t *testing.T) {
 				t.Error(err)
 			}
 		})
+		unchanged()
 	}
 }

@@ -41,7 +41,8 @@ func TestRefusedIsTriedAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer h.Close()
+	t.Cleanup(func() { _ = h.Close() })
+	aside(t, h)
 	if err := h.AddLink("lab", near); err != nil {
 		t.Fatal(err)
 	}

@@ -122,14 +122,14 @@ func (p *port) inspect(pkt *gstack.PacketBuffer, f *facts) reason {
 		f.src, f.dst = addr4(a.ProtocolAddressSender()), addr4(a.ProtocolAddressTarget())
 		anonymous, f.urgent = true, true    // an RFC 5227 probe has no sender
 		aimless = a.Op() == header.ARPReply // so that the answer to one has no target
+		if !f.src.IsUnspecified() && !p.claims(f.src) {
+			return dropBadSource
+		}
 	default:
 		return dropProtocol
 	}
 	if _, own := e.own[f.src]; !own && !(anonymous && f.src.IsUnspecified()) {
 		return dropBadSource
-	}
-	if why := p.inspectClaim(pkt, f.src); why != sent {
-		return why
 	}
 	if neverLeaves(f.dst) && !(aimless && f.dst.IsUnspecified()) {
 		return dropBadDest
@@ -145,15 +145,9 @@ func (p *port) inspect(pkt *gstack.PacketBuffer, f *facts) reason {
 	return sent
 }
 
-// inspectClaim judges an ARP packet by what it tells whoever hears it: where the sender's address
-// is. A PvD that is on its way out must not say so any more when those that share the address
-// have announced that it is with them.
-func (p *port) inspectClaim(pkt *gstack.PacketBuffer, sender netip.Addr) reason {
-	if pkt.NetworkProtocolNumber == arp.ProtocolNumber && !sender.IsUnspecified() && !p.link.table.Load().owners[sender].has(p) {
-		return dropBadSource
-	}
-	return sent
-}
+// claims reports whether p may tell by ARP that it has a. A PvD that is on its way out must not
+// any more when those that share the address have announced that it is with them.
+func (p *port) claims(a netip.Addr) bool { return p.link.table.Load().owners[a].has(p) }
 
 // neverLeaves reports whether a destination is one that no packet on a link may have
 // (RFC 1122 section 3.2.1.3, RFC 4291 sections 2.5.2, 2.5.3 and 2.7.1).

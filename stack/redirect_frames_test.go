@@ -17,6 +17,7 @@ import (
 // change nothing, and then a good one.
 func TestRedirectFrames(t *testing.T) {
 	w := newWire(t, tun.Ethernet)
+	aside(t, w.host)
 	if err := w.host.Discover("lab", Discovery{RA: true}); err != nil {
 		t.Fatal(err)
 	}
