@@ -30,6 +30,7 @@ type TCPConn struct {
 
 	writeMu sync.Mutex // serializes writers
 	writer  slicePayload
+	stall   stall
 
 	brokenMu sync.Mutex
 	broken   error // what ended the connection from the other side
@@ -183,6 +184,7 @@ func (c *TCPConn) writeNow(b []byte) (sent int, err error) {
 		switch terr.(type) {
 		case nil:
 		case *tcpip.ErrWouldBlock:
+			c.watch()
 			return sent, errWouldBlock
 		case *tcpip.ErrClosedForSend:
 			return sent, c.whyUnwritable()
