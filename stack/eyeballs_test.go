@@ -196,7 +196,7 @@ func TestEyeballsTranslated(t *testing.T) {
 	}{
 		{"good", nil, "four:80", translated, 0},
 		{"AAAA silent", []pvdtest.DNSFault{{Type: wire.TypeAAAA, Do: pvdtest.Silence}}, "www:80", "", 1500 * time.Millisecond},
-		{"AAAA silent once", []pvdtest.DNSFault{{Type: wire.TypeAAAA, Do: pvdtest.Silence, First: 1}}, "www:80", translated, 50 * time.Millisecond},
+		{"AAAA of the name silent", []pvdtest.DNSFault{{Name: "www", Type: wire.TypeAAAA, Do: pvdtest.Silence}}, "www:80", translated, 50 * time.Millisecond},
 		{"A silent", []pvdtest.DNSFault{{Type: wire.TypeA, Do: pvdtest.Silence}}, "www:80", "[2001:db8:1::80]:80", 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -32,8 +33,9 @@ type BadDNS struct {
 // A DNSFault is what a [BadDNS] does with some questions. Several that are for one question
 // add up. The zero value changes nothing.
 type DNSFault struct {
-	// Type is the type of record whose questions are meant, Network "udp" or "tcp", and First
-	// how many of those questions, from Break on. Zero: all.
+	// Name is the name whose questions are meant, as the zone has it, Type the type of record,
+	// Network "udp" or "tcp", and First how many of those questions, from Break on. Zero: all.
+	Name    string
 	Type    uint16
 	Network string
 	First   int
@@ -177,7 +179,7 @@ func (b *BadDNS) heard(q *dns.Msg, network string, from net.Addr) (f DNSFault) {
 	}
 	for i := range b.faults {
 		g := &b.faults[i]
-		if g.Type != 0 && g.Type != a.Type || g.Network != "" && g.Network != network {
+		if g.Name != "" && b.lan.fqdn(g.Name) != strings.ToLower(a.Name) || g.Type != 0 && g.Type != a.Type || g.Network != "" && g.Network != network {
 			continue
 		}
 		if g.First > 0 {

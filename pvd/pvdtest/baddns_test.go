@@ -60,6 +60,8 @@ var badCases = []struct {
 	{"another port", []DNSFault{{Do: BadPort}}, 7 * time.Second, "no answer: i/o timeout", "udp udp udp"},
 	{"silent", []DNSFault{{Do: Silence}}, 7 * time.Second, "no answer: i/o timeout", "udp udp udp"},
 	{"silent once", []DNSFault{{Do: Silence, First: 1}}, time.Second, "", "udp udp"},
+	{"silent about the name", []DNSFault{{Name: "Wiki.corp.example", Do: Silence}}, 7 * time.Second, "no answer: i/o timeout", "udp udp udp"},
+	{"silent about another name", []DNSFault{{Name: "other", Do: Silence}}, 0, "", "udp"},
 	{"slow", []DNSFault{{Delay: 900 * time.Millisecond}}, 900 * time.Millisecond, "", "udp"},
 	{"slower", []DNSFault{{Delay: 1900 * time.Millisecond}}, 2900 * time.Millisecond, "", "udp udp"},
 	{"too slow", []DNSFault{{Delay: 5 * time.Second}}, 7 * time.Second, "no answer: i/o timeout", "udp udp udp"},
