@@ -126,8 +126,13 @@ func (d *domain) become(w *wanted) error {
 		// Until what goes has ended, its resets have to leave.
 		d.setEgress(p, append(slices.Clone(w.addrs), leaving...), next, old.fib)
 	}
+	for _, p := range opened {
+		p.link.install(p.link.table.Load().withListener(p))
+	}
 	if err := d.addAddresses(arriving); err != nil {
 		for _, p := range opened {
+			p.leaveTable()
+			p.link.quiesce()
 			d.closePort(p)
 		}
 		for _, p := range *d.nics.Load() {

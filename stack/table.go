@@ -171,6 +171,15 @@ func newLinkTable(layer tun.Layer, on []portPlan, learned *learnedMACs) (*linkTa
 	return t, nil
 }
 
+// withListener returns a table with one more port, which hears what all do: another host
+// answers at once when the port's first packet asks whether it has an address already.
+func (t *linkTable) withListener(p *port) *linkTable {
+	return &linkTable{
+		layer: t.layer, ports: append(slices.Clip(t.ports), p), stations: t.stations, owners: t.owners, broadcasts: t.broadcasts,
+		elsewhere: t.elsewhere, shared: t.shared, routers: t.routers, rivals: t.rivals, known: t.known, learned: t.learned,
+	}
+}
+
 // add enters one port.
 func (t *linkTable) add(pp *portPlan) {
 	p := pp.port
