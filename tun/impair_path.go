@@ -338,6 +338,10 @@ func (p *impairPath) counters() ImpairCounters {
 func (p *impairPath) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.closeLocked()
+}
+
+func (p *impairPath) closeLocked() {
 	p.closed = true
 	p.n.DropClosed += uint64(len(p.held))
 	for _, f := range p.held {

@@ -108,11 +108,11 @@ func (r *impairReader) pending() int {
 
 func (r *impairReader) close() {
 	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closeLocked() // before anything else that is held gets ready
 	r.n.DropClosed += uint64(len(r.ready))
 	for _, b := range r.ready {
 		b.free()
 	}
 	r.ready, r.inHand = nil, false
-	r.mu.Unlock()
-	r.impairPath.close()
 }
