@@ -50,9 +50,13 @@ func TestDemoWithoutCaptures(t *testing.T) {
 
 // TestDemoStays has the demo run, on other ports than its usual ones, and does as it says.
 func TestDemoStays(t *testing.T) {
-	// Whoever has the port, it is not free.
-	if ln, err := net.Listen("tcp", "127.0.0.1:1080"); err == nil {
-		defer ln.Close()
+	// Whoever has the port for long, it is not free.
+	for range 50 {
+		if ln, err := net.Listen("tcp", "127.0.0.1:1080"); err == nil {
+			defer ln.Close()
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
 	}
 	path, err := binary()
 	if err != nil {
