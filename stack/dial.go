@@ -191,7 +191,6 @@ func (c *TCPConn) waitConnected(ctx context.Context) error {
 		}
 		select {
 		case <-c.out.ready:
-		case <-c.done:
 		case <-ctx.Done():
 			return contextError(ctx)
 		}

@@ -46,12 +46,6 @@ func limited(t *testing.T) (*Host, *domain) {
 	return h, d
 }
 
-// nobody stands for a socket of somebody else's.
-type nobody struct{ _ byte } // of a size, or all had one address
-
-func (*nobody) lost() error { return nil }
-func (*nobody) end(error)   {}
-
 func TestMaxSockets(t *testing.T) {
 	h, d := limited(t)
 	n := h.In(d.ref)
@@ -64,10 +58,13 @@ func TestMaxSockets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var others []ender
+	var others []*socket // of somebody else's
 	for d.endpoints.len() < maxSockets {
-		others = append(others, &nobody{})
-		d.endpoints.set[others[len(others)-1]] = struct{}{}
+		o := &socket{}
+		others = append(others, o)
+		if err := d.endpoints.add(o); err != nil {
+			t.Fatal(err)
+		}
 	}
 	expect := func(what string, err error) {
 		t.Helper()

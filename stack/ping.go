@@ -81,7 +81,6 @@ func (d *domain) ping(ctx context.Context, o owner, addr netip.Addr) (time.Durat
 		}
 		select {
 		case <-s.in.ready:
-		case <-s.done:
 		case <-look:
 			if d.unanswered(p, addr, began) {
 				return 0, callError("sendto", syscall.EHOSTUNREACH)

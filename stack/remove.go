@@ -45,7 +45,7 @@ func (d *domain) dismantle() error {
 	for _, p := range nics {
 		p.link.quiesce()
 	}
-	d.endpoints.endAll(func(ender) error { return pvd.ErrNoPvD })
+	d.endpoints.endAll(func(*socket) error { return pvd.ErrNoPvD })
 	d.abort(func(tcpip.FullAddress) bool { return true })
 	err := d.destroy()
 	for _, p := range nics {
@@ -83,7 +83,7 @@ func (d *domain) endLost(leaving []pvd.AddressInfo) {
 	for _, p := range *d.nics.Load() {
 		p.link.quiesce()
 	}
-	d.endpoints.endAll(ender.lost)
+	d.endpoints.endAll((*socket).lost)
 	plan := d.plan.Load()
 	d.abort(func(a tcpip.FullAddress) bool {
 		if _, ok := plan.linkOfNIC(a.NIC); !ok && a.NIC > loopbackNIC {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"slices"
 	"syscall"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -115,11 +116,9 @@ func (p *presence) register() error {
 		l.serves4, l.serves6 = s.addr.Is4(), s.addr.Is6()
 	}
 	s.listens = l
-	for have := range set.set {
-		if o, ok := have.(*socket); ok && o != s && s.rivals(o) {
-			s.listens = listening{}
-			return callError("listen", syscall.EADDRINUSE)
-		}
+	if slices.ContainsFunc(set.all, func(o *socket) bool { return o != s && s.rivals(o) }) {
+		s.listens = listening{}
+		return callError("listen", syscall.EADDRINUSE)
 	}
 	return nil
 }

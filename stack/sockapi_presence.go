@@ -237,7 +237,7 @@ func (s *Socket) whereIs() (whereabouts, socketState) {
 func (w whereabouts) ended() <-chan struct{} {
 	switch {
 	case w.one != nil:
-		return w.one.base().done
+		return w.one.base().ended()
 	case w.all != nil:
 		return w.all.done
 	}

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -29,6 +30,8 @@ type socket struct {
 
 	owner   owner
 	listens listening
+	over    atomic.Bool // there is a reason
+	place   int32       // in its domain's endpoints, from 1; 0: nowhere
 
 	local, remote net.Addr // set before the socket is shared; remote may be nil
 
@@ -36,10 +39,10 @@ type socket struct {
 	readUntil  deadline
 	writeUntil deadline
 
-	done   chan struct{} // closed when there is a reason
 	mu     sync.Mutex
-	reason error // why everything fails
-	closed bool  // by the application
+	done   chan struct{} // closed when there is a reason; nil until somebody waits for it
+	reason error         // why everything fails
+	closed bool          // by the application
 }
 
 // A readiness is what the calls of one direction wait for: one persistent entry in an
@@ -71,7 +74,6 @@ func (r *readiness) wake() {
 func (s *socket) init(d *domain, network string, ep tcpip.Endpoint, wq *waiter.Queue) {
 	s.d, s.network, s.ep, s.wq = d, network, ep, wq
 	s.readUntil.clock, s.writeUntil.clock = d.host.clock, d.host.clock
-	s.done = make(chan struct{})
 	s.in.init(readEvents)
 	s.readUntil.wakes = &s.in
 	wq.EventRegister(&s.in.entry)
@@ -104,7 +106,10 @@ func (s *socket) writable() *readiness {
 
 // overLocked lets those who wait know that there is a reason why everything fails.
 func (s *socket) overLocked() {
-	close(s.done)
+	s.over.Store(true)
+	if s.done != nil {
+		close(s.done)
+	}
 	s.in.wake()
 	if s.out.ready != nil {
 		s.out.wake()
@@ -134,7 +139,7 @@ func (s *socket) trackAs(opened bool) error {
 	if err := s.owner.app.take(s.d.ref, opened); err != nil {
 		return err
 	}
-	if err := s.d.endpoints.addSocket(s); err != nil {
+	if err := s.d.endpoints.add(s); err != nil {
 		s.owner.app.release(s.d.ref)
 		return err
 	}
@@ -142,28 +147,6 @@ func (s *socket) trackAs(opened bool) error {
 	if err := s.lost(); err != nil {
 		s.end(err)
 	}
-	return nil
-}
-
-// addSocket adds a socket: EMFILE if there are too many, EADDRINUSE if it is a listener
-// that has a rival.
-func (s *endpointSet) addSocket(e *socket) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.set) >= maxSockets {
-		return syscall.EMFILE
-	}
-	if e.listens.port != 0 {
-		for have := range s.set {
-			if o, ok := have.(*socket); ok && e.rivals(o) {
-				return syscall.EADDRINUSE
-			}
-		}
-	}
-	if s.set == nil {
-		s.set = make(map[ender]struct{})
-	}
-	s.set[e] = struct{}{}
 	return nil
 }
 
@@ -242,14 +225,26 @@ func (s *socket) close() error {
 
 // failed returns why the socket has failed, nil if it has not.
 func (s *socket) failed() error {
-	select {
-	case <-s.done:
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return s.reason
-	default:
+	if !s.over.Load() {
 		return nil
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.reason
+}
+
+// ended returns a channel that is closed when the socket has failed, for those who wait for
+// more than its readiness.
+func (s *socket) ended() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.done == nil {
+		s.done = make(chan struct{})
+		if s.reason != nil {
+			close(s.done)
+		}
+	}
+	return s.done
 }
 
 // check returns why an operation with this deadline can not begin.

@@ -30,7 +30,7 @@ type TCPConn struct {
 
 	writeMu sync.Mutex // serializes writers
 	writer  slicePayload
-	stall   stall
+	stall   *stall // nil until a writer has waited; under writeMu
 
 	brokenMu sync.Mutex
 	broken   error // what ended the connection from the other side

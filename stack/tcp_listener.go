@@ -180,12 +180,6 @@ func (s *socket) acceptNow() (*TCPConn, error) {
 	return c, nil
 }
 
-func (s *endpointSet) len() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.set)
-}
-
 // SetDeadline sets the deadline of Accept. The zero Time means none.
 func (l *TCPListener) SetDeadline(t time.Time) error {
 	return l.socket.setDeadline(t, &l.socket.readUntil)

@@ -16,6 +16,7 @@ import (
 // RFC 9293 section 3.10.7.4 has a zero window make "special allowance" for valid ACKs. A
 // receive buffer that grows a little ends it: the window opens, and the octets come again.
 type stall struct {
+	conn    *TCPConn
 	watched atomic.Bool // there is a timer
 	zeros   uint64      // how often the window had been zero when it was set
 	grown   int         // how often the buffer has grown for it
@@ -34,34 +35,40 @@ const (
 	maxStalls = 32
 )
 
-// watch looks for a stall from time to time as long as nothing can be written.
+// watch looks for a stall from time to time as long as nothing can be written. The caller
+// holds writeMu.
 func (c *TCPConn) watch() {
+	if c.stall == nil {
+		c.stall = &stall{conn: c}
+	}
 	if c.stall.watched.CompareAndSwap(false, true) {
-		c.rewatch()
+		c.stall.setTimer()
 	}
 }
 
-func (c *TCPConn) rewatch() {
-	c.stall.zeros = c.zeroWindows()
-	c.d.host.clock.AfterFunc(stallCheck, c.unstall) // the last one finds a socket that has failed
+func (s *stall) setTimer() {
+	s.zeros = s.zeroWindows()
+	s.conn.d.host.clock.AfterFunc(stallCheck, s.look) // the last one finds a socket that has failed
 }
 
-// unstall ends a stall, if there is one.
-func (c *TCPConn) unstall() {
+// look ends a stall, if there is one.
+func (s *stall) look() {
+	c := s.conn
 	ready := c.ep.Readiness(waiter.ReadableEvents | waiter.WritableEvents)
-	if c.failed() != nil || ready&waiter.WritableEvents != 0 || c.stall.grown == maxStalls {
-		c.stall.watched.Store(false)
+	if c.failed() != nil || ready&waiter.WritableEvents != 0 || s.grown == maxStalls {
+		s.watched.Store(false)
 		c.wakeWriter() // gVisor tells writers of room when half of the buffer is free
 		return
 	}
-	if ready&waiter.ReadableEvents != 0 && c.zeroWindows() != c.stall.zeros {
-		c.stall.grown++
+	if ready&waiter.ReadableEvents != 0 && s.zeroWindows() != s.zeros {
+		s.grown++
 		o := c.ep.SocketOptions()
 		o.SetReceiveBufferSize(o.GetReceiveBufferSize()+stallRoom, true)
 	}
-	c.rewatch()
+	s.setTimer()
 }
 
+// wakeWriter has a writer that waits look again.
 func (c *TCPConn) wakeWriter() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -71,10 +78,10 @@ func (c *TCPConn) wakeWriter() {
 }
 
 // zeroWindows counts how often the peer was told that the window is zero.
-func (c *TCPConn) zeroWindows() uint64 {
-	s, ok := c.ep.Stats().(*tcp.Stats)
+func (s *stall) zeroWindows() uint64 {
+	stats, ok := s.conn.ep.Stats().(*tcp.Stats)
 	if !ok {
 		return 0
 	}
-	return s.ReceiveErrors.ZeroRcvWindowState.Value()
+	return stats.ReceiveErrors.ZeroRcvWindowState.Value()
 }

@@ -195,7 +195,7 @@ func (c *UDPConn) pathTo(dst netip.Addr) (path, error) {
 		}
 		select {
 		case <-changed:
-		case <-c.done:
+		case <-c.ended():
 			return path{}, c.failed()
 		case <-c.writeUntil.passed():
 			return path{}, os.ErrDeadlineExceeded
