@@ -25,13 +25,13 @@ type socket struct {
 
 	// nic and addr are what the socket stands on. Without a NIC it stands on nothing
 	// that could be taken away but the PvD.
-	nic  tcpip.NICID
 	addr netip.Addr
+	nic  tcpip.NICID
 
-	owner   owner
-	listens listening
-	over    atomic.Bool // there is a reason
 	place   int32       // in its domain's endpoints, from 1; 0: nowhere
+	over    atomic.Bool // there is a reason
+	listens listening
+	owner   owner
 
 	local, remote net.Addr // set before the socket is shared; remote may be nil
 

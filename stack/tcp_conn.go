@@ -32,8 +32,7 @@ type TCPConn struct {
 	writer  slicePayload
 	stall   *stall // nil until a writer has waited; under writeMu
 
-	brokenMu sync.Mutex
-	broken   error // what ended the connection from the other side
+	broken error // what ended the connection from the other side; under mu
 }
 
 var (
@@ -132,16 +131,16 @@ func (c *TCPConn) breaks(call string, terr tcpip.Error) error {
 	err := errnoOf(terr)
 	switch terr.(type) {
 	case *tcpip.ErrConnectionReset, *tcpip.ErrConnectionAborted, *tcpip.ErrTimeout, *tcpip.ErrHostUnreachable, *tcpip.ErrNetworkUnreachable:
-		c.brokenMu.Lock()
+		c.mu.Lock()
 		c.broken = err
-		c.brokenMu.Unlock()
+		c.mu.Unlock()
 	}
 	return os.NewSyscallError(call, err)
 }
 
 func (c *TCPConn) whyBroken() error {
-	c.brokenMu.Lock()
-	defer c.brokenMu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	return c.broken
 }
 
