@@ -28,7 +28,7 @@ type cell struct {
 // A meter makes measurements against a peer.
 type meter struct {
 	peer   *peer
-	warm   time.Duration
+	warm   time.Duration // of streams: a connection's first moments are its congestion control's
 	window time.Duration
 }
 
@@ -196,13 +196,13 @@ func (m *meter) roundTrip(ctx context.Context, l lane) ([]float64, error) {
 	}
 	defer end()
 	var took []time.Duration
-	began := time.Now()
-	for b, at := make([]byte, message), began; at.Sub(began) < m.warm+m.window/2 || len(took) < fewest; {
+	began, warm := time.Now(), m.window/5
+	for b, at := make([]byte, message), began; at.Sub(began) < warm+m.window/2 || len(took) < fewest; {
 		if err := exchange(conns[0], b); err != nil {
 			return nil, err
 		}
 		now := time.Now()
-		if at.Sub(began) >= m.warm {
+		if at.Sub(began) >= warm {
 			took = append(took, now.Sub(at))
 		}
 		at = now

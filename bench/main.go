@@ -66,7 +66,7 @@ func run(ctx context.Context, args []string) error {
 type options struct {
 	rounds  int
 	window  time.Duration // of one measurement
-	warm    time.Duration // before it
+	warm    time.Duration // of streams, before it
 	mtu     int
 	links   []string
 	engines []string
@@ -94,7 +94,8 @@ const (
 func parse(args []string) (options, error) {
 	o := options{instances: 300, pvds: 1000, routes: 10000}
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
-	f.IntVar(&o.rounds, "rounds", 45, "paired rounds")
+	f.DurationVar(&o.warm, "warm", 500*time.Millisecond, "how long a stream runs before it is measured")
+	f.IntVar(&o.rounds, "rounds", 31, "paired rounds")
 	f.DurationVar(&o.window, "window", 150*time.Millisecond, "length of one measurement of throughput; the others take half")
 	f.IntVar(&o.mtu, "mtu", 1500, "MTU of all links, in octets, up to 65520")
 	f.IntVar(&o.gogc, "gogc", 400, "GOGC, the same for all")
@@ -112,12 +113,11 @@ func parse(args []string) (options, error) {
 		return o, fmt.Errorf("argument %q: there are only flags", f.Arg(0))
 	}
 	if o.quick {
-		o.rounds, o.window = 1, 200*time.Millisecond
+		o.rounds, o.window, o.warm = 1, 200*time.Millisecond, 40*time.Millisecond
 		o.instances, o.pvds, o.routes = 20, 50, 1000
 	}
-	o.warm = o.window / 5
-	if o.rounds < 1 || o.window < time.Millisecond || o.mtu < 576 || o.mtu > 65520 {
-		return o, errors.New("rounds has to be 1 or more, window 1ms or more, mtu from 576 to 65520")
+	if o.rounds < 1 || o.window < time.Millisecond || o.warm < 0 || o.mtu < 576 || o.mtu > 65520 {
+		return o, errors.New("rounds has to be 1 or more, window 1ms or more, warm no less than 0, mtu from 576 to 65520")
 	}
 	var err error
 	if o.links, err = list(*links, linkTUN, linkTAP, linkPacket); err != nil {

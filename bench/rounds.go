@@ -65,9 +65,9 @@ func (b *bench) interleave(ctx context.Context, what string, lanes []lane, cells
 // of an engine find caches empty, on both sides.
 func (b *bench) rehearse(ctx context.Context, what string, lanes []lane, cells []cell) error {
 	b.progress("%s: rehearsal", what)
-	window, profile := b.meter.window, b.o.profile
-	defer func() { b.meter.window, b.o.profile = window, profile }()
-	b.meter.window, b.o.profile = window/5, ""
+	meter, profile := *b.meter, b.o.profile
+	defer func() { *b.meter, b.o.profile = meter, profile }()
+	b.meter.window, b.meter.warm, b.o.profile = meter.window/5, meter.window/5, ""
 	for _, l := range lanes {
 		for _, c := range cells {
 			if err := b.measureCell(ctx, newRecord(nil, nil), what, l, c); err != nil {
