@@ -28,18 +28,11 @@ func TestAnsweredDetection(t *testing.T) {
 	t.Parallel()
 	w := newWire(t, tun.Ethernet)
 	first := ip("2001:db8::1")
-	go func() { // until the wire goes
-		buf := make([]byte, tun.MaxFrame)
-		for {
-			n, err := w.far.Recv([][]byte{buf}, new(tun.Meta))
-			if err != nil {
-				return
-			}
-			if h := buf[tun.EthernetHeaderLen:n]; isNS(h) && nsTarget(h) == first {
-				_ = w.far.Send([][]byte{claimOf(first)}, tun.Meta{})
-			}
+	w.each(func(frame []byte) {
+		if h := frame[tun.EthernetHeaderLen:]; isNS(h) && nsTarget(h) == first {
+			_ = w.far.Send([][]byte{claimOf(first)}, tun.Meta{})
 		}
-	}()
+	})
 	for round := range 10 {
 		c := pvd.Config{Name: fmt.Sprint(round), Links: []string{"lab"}}
 		for i := range 64 {

@@ -41,13 +41,18 @@ func (w *wire) share(n int) ports {
 }
 
 // drain takes what is sent off the wire.
-func (w *wire) drain() {
-	go func() { // until the wire goes
+func (w *wire) drain() { w.each(func([]byte) {}) }
+
+// each shows what is sent, one frame at a time, until the wire goes.
+func (w *wire) each(see func(frame []byte)) {
+	go func() {
 		buf := make([]byte, tun.MaxFrame)
 		for {
-			if _, err := w.far.Recv([][]byte{buf}, new(tun.Meta)); err != nil {
+			n, err := w.far.Recv([][]byte{buf}, new(tun.Meta))
+			if err != nil {
 				return
 			}
+			see(buf[:n])
 		}
 	}()
 }
@@ -398,19 +403,12 @@ type claim struct {
 // claims tells the claims that leave.
 func (w *wire) claims() <-chan claim {
 	claims := make(chan claim, 1000)
-	go func() { // until the wire goes
-		buf := make([]byte, tun.MaxFrame)
-		for {
-			n, err := w.far.Recv([][]byte{buf}, new(tun.Meta))
-			if err != nil {
-				return
-			}
-			a := header.ARP(buf[tun.EthernetHeaderLen:n])
-			if a.IsValid() && a.Op() == header.ARPRequest && addr4(a.ProtocolAddressSender()) == ip(leased) {
-				claims <- claim{mac(a.HardwareAddressSender()), addr4(a.ProtocolAddressTarget()) == ip(leased)}
-			}
+	w.each(func(frame []byte) {
+		a := header.ARP(frame[tun.EthernetHeaderLen:])
+		if a.IsValid() && a.Op() == header.ARPRequest && addr4(a.ProtocolAddressSender()) == ip(leased) {
+			claims <- claim{mac(a.HardwareAddressSender()), addr4(a.ProtocolAddressTarget()) == ip(leased)}
 		}
-	}()
+	})
 	return claims
 }
 

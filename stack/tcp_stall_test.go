@@ -1,8 +1,8 @@
 package stack
 
 import (
-	"net"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -29,19 +29,11 @@ type tcpPeer struct {
 func (w *wire) tcpPeer(self, to string) *tcpPeer {
 	w.t.Helper()
 	segments := make(chan []byte, 1024)
-	go func() { // until the wire goes
-		defer close(segments)
-		for {
-			buf := make([]byte, tun.MaxFrame)
-			n, err := w.far.Recv([][]byte{buf}, new(tun.Meta))
-			if err != nil {
-				return
-			}
-			if p := header.IPv4(buf[:n]); p.IsValid(n) && p.TransportProtocol() == header.TCPProtocolNumber {
-				segments <- p.Payload()
-			}
+	w.each(func(frame []byte) {
+		if p := header.IPv4(frame); p.IsValid(len(frame)) && p.TransportProtocol() == header.TCPProtocolNumber {
+			segments <- slices.Clone(p.Payload())
 		}
-	}()
+	})
 	p := &tcpPeer{w: w, self: addrPort(self), to: addrPort(to), nxt: 1000, segments: segments}
 	p.send(header.TCPFlagSyn, []byte{2, 4, 1400 >> 8, 1400 & 0xff, 1, 3, 3, 0}, nil)
 	p.nxt++
@@ -102,40 +94,48 @@ func (p *tcpPeer) fill() {
 	}
 }
 
-// TestStallEnds has a peer whose last octet does not fit into what the window of zero leaves,
-// and an application that writes before it reads.
-func TestStallEnds(t *testing.T) {
-	t.Parallel()
+// stalling returns a connection to a peer that has filled its receive buffer, and has not
+// taken anything.
+func stalling(t *testing.T) (*TCPConn, *tcpPeer) {
+	t.Helper()
 	w := newWire(t, tun.IP)
 	port := w.add(pvd.Config{Addresses: addresses("10.0.0.2/24")})
 	ln, err := w.in(port).Listen(t.Context(), "tcp", ":7")
 	if err != nil {
 		t.Fatal(err)
 	}
+	p := w.tcpPeer("10.0.0.1:5000", "10.0.0.2:7")
+	c, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	p.fill()
+	return c.(*TCPConn), p
+}
+
+// TestStallEnds has a peer whose last octet does not fit into what the window of zero leaves,
+// and an application that writes before it reads.
+func TestStallEnds(t *testing.T) {
+	t.Parallel()
+	c, p := stalling(t)
 	written := make(chan error, 1)
-	var c net.Conn
 	go func() {
-		var err error
-		if c, err = ln.Accept(); err == nil {
-			_, err = c.Write(make([]byte, 4<<20))
-		}
+		_, err := c.Write(make([]byte, 4<<20))
 		written <- err
 	}()
-	p := w.tcpPeer("10.0.0.1:5000", "10.0.0.2:7")
-	p.fill()
+	for len(p.segments) == 0 { // until the writer has begun
+		time.Sleep(time.Millisecond)
+	}
 	over := []byte{1}
 	p.send(header.TCPFlagAck, nil, over)
 	p.nxt++
 	for tick, began := time.NewTicker(50*time.Millisecond), time.Now(); ; {
 		select {
 		case err := <-written:
-			if err != nil {
-				t.Error(err)
+			if err != nil || c.stall.grown == 0 {
+				t.Errorf("%v, and the buffer has grown %d times", err, c.stall.grown)
 			}
-			if grown := c.(*TCPConn).stall.grown; grown != 1 {
-				t.Errorf("the buffer has grown %d times", grown)
-			}
-			_ = c.Close()
 			return
 		case s := <-p.segments:
 			p.take(s)
@@ -148,5 +148,27 @@ func TestStallEnds(t *testing.T) {
 			p.send(header.TCPFlagAck, nil, over)
 			p.nxt++
 		}
+	}
+}
+
+// TestMaxStalls has a peer that takes nothing for a reason of its own.
+func TestMaxStalls(t *testing.T) {
+	t.Parallel()
+	c, _ := stalling(t)
+	c.stall = &stall{conn: c}
+	c.stall.watched.Store(true) // by the test
+	if err := c.SetWriteDeadline(time.Now().Add(200 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Write(make([]byte, 32<<20)); err == nil {
+		t.Fatal("there was room for everything")
+	}
+	before := c.ep.SocketOptions().GetReceiveBufferSize()
+	for range 2 * maxStalls {
+		c.stall.zeros = c.stall.zeroWindows() + 1 // it has been told again
+		c.stall.look()
+	}
+	if after := c.ep.SocketOptions().GetReceiveBufferSize(); c.stall.grown != maxStalls || after != before+maxStalls*stallRoom {
+		t.Errorf("the buffer has grown %d times, from %d to %d octets", c.stall.grown, before, after)
 	}
 }
