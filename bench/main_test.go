@@ -140,6 +140,7 @@ func TestParse(t *testing.T) {
 	for _, bad := range [][]string{
 		{"-rounds", "0"},
 		{"-window", "0s"},
+		{"-warm", "-1s"},
 		{"-mtu", "575"},
 		{"-mtu", "65521"},
 		{"-links", "tun,vpn"},

@@ -60,6 +60,10 @@ func TestFailedChangeLeavesNothing(t *testing.T) {
 	if len(d.addrStates) != 1 {
 		t.Errorf("states: %v", d.addrStates)
 	}
+	other, _ := w.host.link("other")
+	if left := other.table.Load().ports; len(left) != 0 {
+		t.Errorf("%d ports are in the table of the other link", len(left))
+	}
 }
 
 // A logger may use the host: none of gVisor's locks is held when it is told of a duplicate
